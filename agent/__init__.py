@@ -1,0 +1,1 @@
+"""The service: who joins which room, and how."""

@@ -1,0 +1,46 @@
+"""What all engines have in common: how they are described and how they fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+EngineKind = Literal["stt", "llm", "tts"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """Which engine runs and why; shown at start, on the page and in the API."""
+
+    kind: EngineKind
+    #: The name it is registered under, e.g. ``faster-whisper``.
+    engine: str
+    #: The model, voice or endpoint in use, e.g. ``base.en int8 on cpu``. Never contains a secret.
+    model: str
+    #: One sentence for the person who starts the service: why this engine and not another.
+    reason: str
+    #: Two-letter codes it handles; empty means any.
+    languages: tuple[str, ...] = ()
+
+    def supports(self, language: str | None) -> bool:
+        """Whether `language` (``de`` or ``de-AT``; None means unspecified) is handled."""
+        return not self.languages or language is None or language[:2].lower() in self.languages
+
+
+class EngineError(Exception):
+    """An engine failed. The message is for the operator; it never carries words people said or secrets."""
+
+
+class EngineUnavailableError(EngineError):
+    """An engine cannot be used here: weights missing, package missing, endpoint not set.
+
+    `fix` says in one sentence what the operator can do about it.
+    """
+
+    def __init__(self, message: str, *, fix: str) -> None:
+        super().__init__(message)
+        self.fix = fix
+
+
+class EngineBusyError(EngineError):
+    """The engine's queue is full; the job was not accepted."""
