@@ -1,0 +1,449 @@
+"""The floor under a virtual clock: worked conversations, then every conversation hypothesis can think of."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.events import (
+    NOT_UNDERSTOOD,
+    Accept,
+    Announce,
+    CallerLeft,
+    Cancel,
+    Command,
+    Duck,
+    Event,
+    Forget,
+    Hold,
+    Listen,
+    NotTranscribed,
+    Offset,
+    Onset,
+    ReplyAudible,
+    ReplyDone,
+    Resume,
+    Say,
+    Speak,
+    Think,
+    Tick,
+    Transcribe,
+    Transcribed,
+    Typed,
+)
+from pipelines.floor import AgentHas, CallerHas, Contested, Open, Thinking, normalise
+from pipelines.options import TurnOptions
+from pipelines.turns import Turns
+
+OPTIONS = TurnOptions(pause_ms=200, end_of_turn_ms=600, barge_in_ms=300, max_segment_ms=20_000)
+
+
+class Room:
+    """A machine and its virtual clock: `at` moves time on, deadline by deadline, then sends an event."""
+
+    def __init__(self, options: TurnOptions = OPTIONS) -> None:
+        self.turns = Turns(options)
+        self.now_ms = 0.0
+        self.log: list[tuple[float, Command]] = []
+
+    def at(self, now_ms: float, event: Event | None = None) -> list[Command]:
+        """The commands since the last call, those of deadlines on the way included."""
+        seen = len(self.log)
+        while (deadline := self.turns.deadline_ms) is not None and deadline <= now_ms:
+            self._send(Tick(), max(deadline, self.now_ms))
+        self.now_ms = now_ms
+        if event is not None:
+            self._send(event, now_ms)
+        return [command for _, command in self.log[seen:]]
+
+    def _send(self, event: Event, now_ms: float) -> None:
+        self.now_ms = now_ms
+        self.log += [(now_ms, command) for command in self.turns.handle(event, now_ms)]
+
+    def says(self, text: str, start_ms: float, end_ms: float, peer: str = "ann") -> list[Command]:
+        """One stretch of speech, recognised 50 ms after it was asked for."""
+        seen = len(self.log)
+        self.at(start_ms, Onset(peer, start_ms))
+        self.at(end_ms, Offset(peer, end_ms))
+        asked = [c for c in self.at(end_ms + OPTIONS.pause_ms) if isinstance(c, Transcribe)]
+        for command in asked:
+            self.at(end_ms + OPTIONS.pause_ms + 50, Transcribed(command.segment, command.revision, text))
+        return [command for _, command in self.log[seen:]]
+
+    def when(self, kind: type[Command]) -> list[float]:
+        return [now_ms for now_ms, command in self.log if isinstance(command, kind)]
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room()
+
+
+@pytest.fixture
+def answering() -> Room:
+    """A room in which reply r2 to ann's question (segment s1) sounds since 700 ms."""
+    room = Room()
+    room.says("what time is it", 0, 0)
+    room.at(700, ReplyAudible("r2"))
+    assert room.turns.floor == AgentHas("r2")
+    return room
+
+
+def test_a_question_is_thought_about_at_the_pause_and_answered_at_the_end_of_the_turn(room: Room) -> None:
+    assert room.at(0, Onset("ann", 0)) == [Listen("ann", "s1", 0)]
+    assert room.at(1000, Offset("ann", 1000)) == []
+    assert room.at(1199) == []
+    assert room.at(1200) == [Transcribe("ann", "s1", 0)]
+    assert room.at(1250, Transcribed("s1", 0, "Hello?")) == [Think("r2", 1, (("ann", "Hello?"),))]
+    assert room.at(1599) == []
+    assert room.at(1600) == [Accept("ann", "s1", "Hello?"), Speak("r2")]
+    assert isinstance(room.turns.floor, Thinking)
+    assert room.at(1620, ReplyAudible("r2")) == []
+    assert room.turns.floor == AgentHas("r2")
+    assert room.at(3000, ReplyDone("r2")) == []
+    assert room.turns.floor == Open()
+    assert room.turns.deadline_ms is None
+
+
+def test_a_late_transcript_is_answered_as_soon_as_it_comes(room: Room) -> None:
+    room.at(0, Onset("ann", 0))
+    room.at(1000, Offset("ann", 1000))
+    assert room.at(1800) == [Transcribe("ann", "s1", 0)]
+    assert room.at(1900, Transcribed("s1", 0, "Hello")) == [
+        Think("r2", 1, (("ann", "Hello"),)),
+        Accept("ann", "s1", "Hello"),
+        Speak("r2"),
+    ]
+
+
+def test_speech_that_goes_on_extends_the_segment_and_replaces_the_speculation(room: Room) -> None:
+    room.says("I would like", 0, 500)
+    assert room.at(800, Onset("ann", 800)) == []
+    room.at(1500, Offset("ann", 1500))
+    assert room.at(1700) == [Transcribe("ann", "s1", 1)]
+    assert room.at(1750, Transcribed("s1", 1, "I would like a pizza")) == [
+        Cancel("r2"),
+        Think("r3", 1, (("ann", "I would like a pizza"),)),
+    ]
+    assert room.at(2100) == [Accept("ann", "s1", "I would like a pizza"), Speak("r3")]
+
+
+def test_a_cough_after_the_question_costs_nothing(room: Room) -> None:
+    room.says("Hello", 0, 500)
+    room.at(760, Onset("ann", 760))
+    room.at(860, Offset("ann", 860))
+    assert room.at(1060) == [Transcribe("ann", "s1", 1)]
+    assert room.at(1100, Transcribed("s1", 1, "hello!")) == []
+    assert room.at(1460) == [Accept("ann", "s1", "hello!"), Speak("r2")]
+
+
+def test_a_transcript_of_an_earlier_revision_is_stale(room: Room) -> None:
+    room.at(0, Onset("ann", 0))
+    room.at(500, Offset("ann", 500))
+    room.at(700)
+    room.at(710, Onset("ann", 710))
+    assert room.at(720, Transcribed("s1", 0, "I would")) == []
+    room.at(900, Offset("ann", 900))
+    room.at(1100)
+    assert room.at(1110, Transcribed("s1", 0, "I would")) == []
+    assert room.at(1120, Transcribed("s1", 1, "I would go")) == [Think("r2", 1, (("ann", "I would go"),))]
+
+
+def test_speech_while_thinking_holds_the_reply_and_joins_the_turn(room: Room) -> None:
+    room.says("What time is it", 0, 500)
+    assert room.at(1100) == [Accept("ann", "s1", "What time is it"), Speak("r2")]
+    assert room.at(1150, Onset("ann", 1150)) == [Hold("r2"), Listen("ann", "s3", 1150)]
+    room.at(1600, Offset("ann", 1600))
+    assert room.at(1800) == [Transcribe("ann", "s3", 0)]
+    assert room.at(1850, Transcribed("s3", 0, "in Berlin")) == [
+        Cancel("r2"),
+        Think("r4", 1, (("ann", "in Berlin"),)),
+    ]
+    assert room.at(2200) == [Accept("ann", "s3", "in Berlin"), Speak("r4")]
+
+
+def test_noise_while_thinking_only_delays_the_reply(room: Room) -> None:
+    room.says("What time is it", 0, 500)
+    room.at(1150, Onset("ann", 1150))
+    room.at(1250, Offset("ann", 1250))
+    room.at(1460, Transcribed("s3", 0, ""))
+    assert room.at(1850) == [Forget("ann", "s3"), Speak("r2")]
+
+
+def test_noise_alone_is_no_turn(room: Room) -> None:
+    commands = room.says("", 0, 400)
+    assert commands == [Listen("ann", "s1", 0), Transcribe("ann", "s1", 0)]
+    assert room.at(1000) == [Forget("ann", "s1")]
+    assert room.turns.floor == Open()
+
+
+def test_sustained_speech_over_the_reply_ducks_it_then_takes_the_floor(answering: Room) -> None:
+    assert answering.at(1000, Onset("ann", 1000)) == [Duck("r2"), Listen("ann", "s3", 1000)]
+    assert isinstance(answering.turns.floor, Contested)
+    assert answering.at(1299) == []
+    assert answering.at(1300) == [Cancel("r2")]
+    assert isinstance(answering.turns.floor, CallerHas)
+    answering.at(1500, Offset("ann", 1500))
+    assert answering.at(1700) == [Transcribe("ann", "s3", 0)]
+    answering.at(1750, Transcribed("s3", 0, "stop"))
+    assert answering.at(2100) == [Accept("ann", "s3", "stop"), Speak("r4")]
+
+
+def test_a_short_sound_over_the_reply_gives_the_floor_back(answering: Room) -> None:
+    answering.at(1000, Onset("ann", 1000))
+    assert answering.at(1150, Offset("ann", 1150)) == []
+    assert answering.at(1350) == [Forget("ann", "s3"), Resume("r2")]
+    assert answering.turns.floor == AgentHas("r2")
+
+
+def test_two_syllables_with_a_gap_take_the_floor(answering: Room) -> None:
+    answering.at(1000, Onset("ann", 1000))
+    answering.at(1120, Offset("ann", 1120))
+    answering.at(1200, Onset("ann", 1200))
+    assert answering.at(1300) == [Cancel("r2")]
+
+
+def test_a_reply_that_ends_while_contested_leaves_the_floor_to_the_caller(answering: Room) -> None:
+    answering.at(1000, Onset("ann", 1000))
+    answering.at(1100, ReplyDone("r2"))
+    answering.at(1200, Offset("ann", 1200))
+    assert answering.at(1400) == [Transcribe("ann", "s3", 0)]
+
+
+def test_two_callers_share_one_turn_and_one_answer(room: Room) -> None:
+    room.at(0, Onset("ann", 0))
+    room.at(300, Onset("bob", 300))
+    room.at(500, Offset("ann", 500))
+    assert room.at(700) == [Transcribe("ann", "s1", 0)]
+    assert room.at(750, Transcribed("s1", 0, "What time is it?")) == []
+    room.at(1500, Offset("bob", 1500))
+    room.at(1700)
+    assert room.at(1750, Transcribed("s2", 0, "And the weather?")) == [
+        Think("r3", 1, (("ann", "What time is it?"), ("bob", "And the weather?")))
+    ]
+    assert room.at(2100) == [
+        Accept("ann", "s1", "What time is it?"),
+        Accept("bob", "s2", "And the weather?"),
+        Speak("r3"),
+    ]
+
+
+def test_typed_text_is_answered_at_once(room: Room) -> None:
+    assert room.at(0, Typed("ann", "hi")) == [
+        Think("r2", 1, (("ann", "hi"),)),
+        Accept("ann", "s1", "hi"),
+        Speak("r2"),
+    ]
+
+
+def test_typed_text_cuts_a_reply_that_sounds(answering: Room) -> None:
+    commands = answering.at(1000, Typed("bob", "shorter please"))
+    assert commands[0] == Cancel("r2")
+    assert commands[-1] == Speak("r4")
+
+
+def test_text_typed_while_somebody_speaks_waits_for_them(room: Room) -> None:
+    room.at(0, Onset("ann", 0))
+    assert room.at(100, Typed("bob", "hello")) == []
+    room.at(500, Offset("ann", 500))
+    room.at(700)
+    room.at(750, Transcribed("s1", 0, "good morning"))
+    assert Speak("r3") in room.at(1100)
+
+
+def test_an_announcement_waits_for_nobody_and_interrupts_nobody(room: Room) -> None:
+    assert room.at(0, Announce("greeting")) == [Say("r1", "greeting"), Speak("r1")]
+    room.at(50, ReplyAudible("r1"))
+    assert room.at(60, Announce("greeting")) == []
+
+
+def test_a_cough_before_the_greeting_sounds_does_not_lose_it(room: Room) -> None:
+    room.at(0, Announce("greeting"))
+    assert room.at(10, Onset("ann", 10)) == [Hold("r1"), Listen("ann", "s2", 10)]
+    room.at(60, Offset("ann", 60))
+    room.at(300, Transcribed("s2", 0, ""))
+    assert room.at(660) == [Forget("ann", "s2"), Speak("r1")]
+
+
+def test_a_failed_recogniser_makes_the_agent_say_so(room: Room) -> None:
+    room.at(0, Onset("ann", 0))
+    room.at(500, Offset("ann", 500))
+    room.at(700)
+    room.at(750, NotTranscribed("s1", 0))
+    assert room.at(1100) == [Forget("ann", "s1"), Say("r2", NOT_UNDERSTOOD), Speak("r2")]
+
+
+def test_a_long_monologue_is_cut_into_segments_of_one_turn() -> None:
+    room = Room(TurnOptions(pause_ms=200, end_of_turn_ms=600, max_segment_ms=1000))
+    room.at(0, Onset("ann", 0))
+    assert room.at(1000) == [Transcribe("ann", "s1", 0), Listen("ann", "s2", 1000)]
+    room.at(1100, Transcribed("s1", 0, "once upon a time"))
+    room.at(1500, Offset("ann", 1500))
+    room.at(1700)
+    assert room.at(1750, Transcribed("s2", 0, "there was")) == [
+        Think("r3", 1, (("ann", "once upon a time"), ("ann", "there was")))
+    ]
+
+
+def test_when_the_last_caller_leaves_everything_stops(answering: Room) -> None:
+    answering.at(900, Onset("ann", 900))
+    assert answering.at(950, CallerLeft("ann", alone=True)) == [Forget("ann", "s3"), Cancel("r2")]
+    assert answering.turns.floor == Open()
+
+
+def test_when_one_of_two_leaves_mid_sentence_the_other_is_answered(room: Room) -> None:
+    room.at(0, Onset("ann", 0))
+    room.at(10, Onset("bob", 10))
+    assert room.at(100, CallerLeft("ann", alone=False)) == [Forget("ann", "s1")]
+    room.at(500, Offset("bob", 500))
+    room.at(750, Transcribed("s2", 0, "hello"))
+    assert room.at(1100)[-1] == Speak("r3")
+
+
+def test_when_the_one_who_spoke_over_the_reply_leaves_it_resumes(answering: Room) -> None:
+    answering.at(1000, Onset("ann", 1000))
+    assert answering.at(1100, CallerLeft("ann", alone=False)) == [Forget("ann", "s3"), Resume("r2")]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [("Hello, world!", "hello world", True), ("It's four.", "its four", False), ("", " … ", True)],
+)
+def test_normalise(one: str, other: str, same: bool) -> None:
+    assert (normalise(one) == normalise(other)) is same
+
+
+# ------------------------------------------------------------- properties over arbitrary conversations
+
+_STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 900),
+        st.sampled_from(
+            [
+                "onset",
+                "offset",
+                "text",
+                "empty",
+                "fail",
+                "stale",
+                "typed",
+                "announce",
+                "audible",
+                "done",
+                "leave",
+            ]
+        ),
+        st.sampled_from(["ann", "bob"]),
+    ),
+    max_size=60,
+)
+
+
+class Shell:
+    """Plays the part of the pipeline: answers what is asked, in the order hypothesis chooses, and checks."""
+
+    def __init__(self) -> None:
+        self.room = Room()
+        self.open_segments: dict[str, str] = {}
+        self.asked: list[Transcribe] = []
+        self.replies: dict[str, str] = {}  # id → prepared | released | audible | ducked | over
+        self.accepted: list[str] = []
+        self.seen = 0
+
+    def step(self, wait_ms: int, kind: str, peer: str) -> None:
+        self.room.at(self.room.now_ms + wait_ms)
+        self._check()
+        event = self._event(kind, peer)
+        if event is not None:
+            self.room.at(self.room.now_ms, event)
+            self._check()
+
+    def _event(self, kind: str, peer: str) -> Event | None:
+        now_ms = self.room.now_ms
+        released = [r for r, stage in self.replies.items() if stage == "released"]
+        sounding = [r for r, stage in self.replies.items() if stage in {"audible", "ducked"}]
+        match kind:
+            case "onset":
+                return Onset(peer, now_ms)
+            case "offset":
+                return Offset(peer, now_ms)
+            case "text" | "empty" | "fail" if self.asked:
+                asked = self.asked.pop()
+                if kind == "fail":
+                    return NotTranscribed(asked.segment, asked.revision)
+                return Transcribed(asked.segment, asked.revision, kind if kind == "text" else "")
+            case "stale":
+                return Transcribed("s999", 0, "never asked for")
+            case "typed":
+                return Typed(peer, "typed")
+            case "announce":
+                return Announce("greeting")
+            case "audible" if released:
+                self.replies[released[0]] = "audible"
+                return ReplyAudible(released[0])
+            case "done" if sounding or released:
+                reply = (sounding or released)[0]
+                self.replies[reply] = "over"
+                return ReplyDone(reply)
+            case "leave":
+                return CallerLeft(peer, alone=peer == "bob")
+        return None
+
+    def _check(self) -> None:
+        for _, command in self.room.log[self.seen :]:
+            match command:
+                case Listen(peer, segment):
+                    assert segment not in self.open_segments
+                    self.open_segments[segment] = peer
+                case Transcribe(peer, segment):
+                    assert self.open_segments[segment] == peer
+                    self.asked.append(command)
+                case Accept(_, segment, text):
+                    assert text
+                    assert segment not in self.accepted, "accepted twice"
+                    self.accepted.append(segment)
+                    self.open_segments.pop(segment, None)
+                case Forget(_, segment):
+                    self.open_segments.pop(segment, None)
+                case Think(reply) | Say(reply):
+                    alive = [r for r, stage in self.replies.items() if stage != "over"]
+                    assert not alive, "two replies at once"
+                    self.replies[reply] = "prepared"
+                case Speak(reply):
+                    assert self.replies[reply] in {"prepared", "released"}, "spoke after cancel"
+                    self.replies[reply] = "released"
+                case Hold(reply):
+                    assert self.replies[reply] in {"prepared", "released"}
+                    self.replies[reply] = "prepared"
+                case Duck(reply):
+                    assert self.replies[reply] == "audible"
+                    self.replies[reply] = "ducked"
+                case Resume(reply):
+                    assert self.replies[reply] == "ducked"
+                    self.replies[reply] = "audible"
+                case Cancel(reply):
+                    assert self.replies[reply] != "over", "cancelled twice or after the end"
+                    self.replies[reply] = "over"
+        self.seen = len(self.room.log)
+
+    def finish(self) -> None:
+        """Everybody falls silent, every recognition answers, every reply plays to its end."""
+        for peer in ("ann", "bob"):
+            self.step(0, "offset", peer)
+        for _ in range(20):
+            for kind in ("text", "audible", "done"):
+                self.step(700, kind, "ann")
+
+
+@given(_STEPS)
+@settings(max_examples=400, deadline=None)
+def test_any_conversation_keeps_the_floor_in_order(steps: list[tuple[int, str, str]]) -> None:
+    shell = Shell()
+    for step in steps:
+        shell.step(*step)
+    shell.finish()
+    assert shell.room.turns.floor == Open(), "always back to listening"
+    assert not shell.open_segments, "every segment was accepted or forgotten"
+    assert all(stage == "over" for stage in shell.replies.values()), "no reply left behind"
+    assert shell.room.turns.deadline_ms is None
