@@ -1,0 +1,136 @@
+"""What is played next, and when: the parts of the audio source that need no event loop."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: The rate and frame size that WebRTC's Opus works at here: 20 ms of 48 kHz mono.
+RATE_HZ = 48_000
+FRAME_SAMPLES = 960
+FRAME_S = FRAME_SAMPLES / RATE_HZ
+
+#: How long a change of gain takes. Shorter is heard as a click, longer as a fade.
+GAIN_RAMP_SAMPLES = RATE_HZ * 10 // 1000
+
+#: How long the last sample takes to reach zero when sound stops in the middle of a wave.
+FADE_SAMPLES = RATE_HZ * 5 // 1000
+
+_NO_SAMPLES: NDArray[np.int16] = np.zeros(0, np.int16)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """20 ms to be sent: `samples` is int16, FRAME_SAMPLES long, and its first `audio_samples` were pushed.
+
+    The rest is silence, after a fade from the last pushed sample where there was one.
+    """
+
+    samples: NDArray[np.int16]
+    audio_samples: int
+
+
+class PlayoutBuffer:
+    """Mono int16 samples at RATE_HZ, in the order pushed, taken 20 ms at a time.
+
+    At any time ``pushed_samples == taken_samples + cleared_samples + queued_samples``.
+    """
+
+    def __init__(self) -> None:
+        self._queue: deque[NDArray[np.int16]] = deque()
+        self._fade = _NO_SAMPLES
+        self._gain_db = 0.0
+        self._gain = 1.0
+        self.queued_samples = 0
+        self.taken_samples = 0
+        self.cleared_samples = 0
+
+    @property
+    def pushed_samples(self) -> int:
+        return self.queued_samples + self.taken_samples + self.cleared_samples
+
+    @property
+    def gain_db(self) -> float:
+        """Attenuation of what is taken next, 0 or less; minus infinity is mute. A change ramps over 10 ms."""
+        return self._gain_db
+
+    @gain_db.setter
+    def gain_db(self, gain_db: float) -> None:
+        if math.isnan(gain_db) or gain_db > 0:
+            raise ValueError(f"gain_db must be 0 or less (0 is full volume), got {gain_db}")
+        self._gain_db = gain_db
+
+    def push(self, samples: NDArray[np.int16]) -> None:
+        """Append `samples`; the array is kept, so the caller must not change it afterwards."""
+        if len(samples):
+            self._queue.append(samples)
+            self.queued_samples += len(samples)
+
+    def clear(self) -> None:
+        """Forget everything queued. What was taken last still fades out, which needs nothing queued."""
+        self.cleared_samples += self.queued_samples
+        self.queued_samples = 0
+        self._queue.clear()
+
+    def take(self) -> Block:
+        """The next 20 ms, filled up with silence."""
+        out = np.zeros(FRAME_SAMPLES, np.int16)
+        filled = 0
+        while self._queue and filled < FRAME_SAMPLES:
+            head = self._queue[0]
+            room = FRAME_SAMPLES - filled
+            out[filled : filled + len(head)] = head[:room]
+            filled += min(len(head), room)
+            if len(head) > room:
+                self._queue[0] = head[room:]
+            else:
+                self._queue.popleft()
+        self.queued_samples -= filled
+        self.taken_samples += filled
+        self._apply_gain(out[:filled])
+        if filled:
+            last = float(out[filled - 1])
+            self._fade = np.linspace(last, 0.0, FADE_SAMPLES + 1)[1:].astype(np.int16)
+        fading = self._fade[: FRAME_SAMPLES - filled]
+        out[filled : filled + len(fading)] = fading
+        self._fade = self._fade[len(fading) :]
+        return Block(out, filled)
+
+    def _apply_gain(self, audio: NDArray[np.int16]) -> None:
+        target = 10.0 ** (self._gain_db / 20.0)
+        if self._gain == target == 1.0:
+            return
+        envelope = np.full(len(audio), target)
+        ramp = np.linspace(self._gain, target, GAIN_RAMP_SAMPLES + 1)[1 : len(audio) + 1]
+        envelope[: len(ramp)] = ramp
+        audio[:] = np.rint(audio * envelope).astype(np.int16)
+        # Where the audio is shorter than the ramp, silence follows and nobody hears the step.
+        self._gain = target
+
+
+class Pacer:
+    """A grid of 20 ms on a monotonic clock that never answers a stall with a burst.
+
+    Up to `max_late_s` behind is caught up, so that a slow moment does not shift the stream; further behind,
+    the grid starts anew at the present.
+    """
+
+    def __init__(self, *, period_s: float = FRAME_S, max_late_s: float = 0.1) -> None:
+        self._period_s = period_s
+        self._max_late_s = max_late_s
+        self._due_s: float | None = None
+        self.resyncs = 0
+
+    def delay_s(self, now_s: float) -> float:
+        """How long to wait, from `now_s`, after having produced a frame."""
+        if self._due_s is None:
+            self._due_s = now_s
+        self._due_s += self._period_s
+        if now_s - self._due_s > self._max_late_s:
+            self._due_s = now_s + self._period_s
+            self.resyncs += 1
+        return max(0.0, self._due_s - now_s)

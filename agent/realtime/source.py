@@ -1,0 +1,157 @@
+"""The agent's voice: PCM in at any rate and size, out as 20 ms frames on one clock to every connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import Counter
+
+from agent.realtime.fanout import Fanout, SourceTrack
+from agent.realtime.playout import RATE_HZ, Pacer, PlayoutBuffer
+from agent.realtime.resample import ToPlayoutRate
+from pipelines.audio import Pcm
+
+logger = logging.getLogger(__name__)
+
+CLOCK_RESYNCS = Counter(
+    "voice_agent_playout_resyncs_total",
+    "Times the playout clock fell more than 100 ms behind and started anew",
+)
+
+#: How much is resampled between two looks at the buffer's limit, so that one huge push respects it.
+SLICE_S = 0.02
+
+
+class AudioSource:
+    """One voice for any number of connections: push PCM, and every track plays it at the same moment.
+
+    Time passes whether or not anybody listens, as on the radio: who connects late hears the present, and
+    what was played to nobody is gone and does not count as played. Use as ``async with AudioSource() as
+    source`` or with `start` and `close`; it belongs to the event loop it was started on.
+
+    `max_buffered_ms` bounds what waits to be played; `push` suspends above it.
+    """
+
+    def __init__(self, *, max_buffered_ms: float = 2000.0) -> None:
+        if max_buffered_ms <= 0:
+            raise ValueError(f"max_buffered_ms must be positive, got {max_buffered_ms}")
+        self._max_samples = int(max_buffered_ms * RATE_HZ / 1000)
+        self._buffer = PlayoutBuffer()
+        self._resampler = ToPlayoutRate()
+        self._changed = asyncio.Event()
+        self._fanout = Fanout(on_change=self._changed.set)
+        self._push_lock = asyncio.Lock()
+        self._epoch = 0
+        self._clock: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def start(self) -> None:
+        """Start the playout clock."""
+        if self._clock is None and not self._closed:
+            self._clock = asyncio.create_task(self._run(), name="playout-clock")
+
+    async def close(self) -> None:
+        """Drop what waits, end every track, release every caller. Later pushes are dropped."""
+        self._closed = True
+        self.clear()
+        self._fanout.close()
+        if self._clock is not None:
+            clock, self._clock = self._clock, None
+            clock.cancel()
+            await asyncio.gather(clock, return_exceptions=True)
+
+    async def push(self, pcm: Pcm) -> None:
+        """Queue `pcm` behind what is there; concurrent pushes play one after the other, in order.
+
+        Suspends while more than `max_buffered_ms` waits. A `clear` in the meantime releases it, and what had
+        not been queued yet is dropped. `ValueError` for a rate outside 4 to 192 kHz.
+        """
+        epoch = self._epoch
+        async with self._push_lock:
+            if epoch == self._epoch and pcm.rate_hz != self._resampler.rate_hz:
+                await self._enqueue(self._resampler.switch(pcm.rate_hz), epoch)
+            step = max(1, int(pcm.rate_hz * SLICE_S))
+            for start in range(0, len(pcm.samples), step):
+                if epoch != self._epoch:
+                    return
+                await self._enqueue(self._resampler.convert(pcm.samples[start : start + step]), epoch)
+
+    async def flush(self) -> None:
+        """End of an utterance: queue the last millisecond, which the resampler keeps back."""
+        epoch = self._epoch
+        async with self._push_lock:
+            if epoch == self._epoch:
+                await self._enqueue(self._resampler.finish(), epoch)
+
+    def clear(self) -> None:
+        """Be silent from the next frame on: drop what waits and release suspended pushes and `drained`."""
+        self._epoch += 1
+        self._resampler = ToPlayoutRate()
+        self._buffer.clear()
+        self._fanout.purge()
+        self._changed.set()
+
+    async def drained(self) -> None:
+        """Return when everything queued has been handed out, or dropped by `clear` or `close`."""
+        while self._buffer.queued_samples or self._fanout.in_flight_samples:
+            await self._change()
+
+    @property
+    def played_ms(self) -> float:
+        """How much pushed audio at least one connection has fetched for sending; silence does not count."""
+        return 1000.0 * self._fanout.played_samples / RATE_HZ
+
+    @property
+    def queued_ms(self) -> float:
+        """How much pushed audio waits."""
+        return 1000.0 * (self._buffer.queued_samples + self._fanout.in_flight_samples) / RATE_HZ
+
+    @property
+    def gain_db(self) -> float:
+        """Volume from the next frame on: 0 or less, ramped over 10 ms. `ValueError` above 0."""
+        return self._buffer.gain_db
+
+    @gain_db.setter
+    def gain_db(self, gain_db: float) -> None:
+        self._buffer.gain_db = gain_db
+
+    def new_track(self) -> SourceTrack:
+        """A track for one connection. It plays from its first read on; stopping it ends only itself."""
+        return self._fanout.new_track()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        pacer = Pacer()
+        while True:
+            self._fanout.send(self._buffer.take())
+            self._changed.set()
+            resyncs = pacer.resyncs
+            delay_s = pacer.delay_s(loop.time())
+            if pacer.resyncs != resyncs:
+                CLOCK_RESYNCS.inc()
+                logger.warning("playout was held up for more than 100 ms; the voice was interrupted")
+            await asyncio.sleep(delay_s)
+
+    async def _enqueue(self, samples: NDArray[np.int16], epoch: int) -> None:
+        while epoch == self._epoch and self._buffer.queued_samples >= self._max_samples:
+            await self._change()
+        if epoch == self._epoch and not self._closed:
+            self._buffer.push(samples)
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
