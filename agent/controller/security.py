@@ -1,0 +1,223 @@
+"""What stands between a stranger and the controller, as two thin ASGI layers."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prometheus_client import Counter
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agent.controller.errors import ApiError
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 64 * 1024
+#: The room protocol lives here and checks its own credentials.
+SIGNALLING_PATH = "/v1"
+PAGE_PATHS = ("/", "/favicon.ico")
+PAGE_PREFIX = "/web/"
+
+CRASH = ApiError(500, "internal_error", "Something broke here; the service's log says what.")
+REQUESTS = Counter("voice_agent_http_requests_total", "Answers given.", ["method", "route", "status"])
+REFUSED = Counter("voice_agent_http_refused_total", "Requests turned away before any work.", ["reason"])
+
+#: Scripts and styles only from files of our own; sockets anywhere, because the room service may be
+#: another host than the one that serves the page.
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self' ws: wss:",
+        "media-src 'self' blob:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "permissions-policy": "microphone=(self), camera=(), geolocation=()",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """A token bucket for each client: `burst` at once, `per_minute` in the long run."""
+
+    per_minute: float = 30
+    burst: int = 10
+    #: Clients remembered. Beyond it the one heard from least recently is forgotten, which gives it a
+    #: full bucket again: memory stays bounded, and a flood of addresses never locks anybody out.
+    max_clients: int = 4096
+
+
+class RateLimiter:
+    """Token buckets in a table of bounded size."""
+
+    def __init__(self, limit: RateLimit, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def wait_s(self, client: str) -> float:
+        """0 and one token less, or how long until the client has one."""
+        limit, now = self._limit, self._clock()
+        tokens, since = self._buckets.pop(client, (float(limit.burst), now))
+        tokens = min(float(limit.burst), tokens + (now - since) * limit.per_minute / 60)
+        allowed = tokens >= 1
+        self._buckets[client] = (tokens - 1 if allowed else tokens, now)
+        while len(self._buckets) > limit.max_clients:
+            self._buckets.popitem(last=False)
+        return 0.0 if allowed else (1 - tokens) * 60 / limit.per_minute
+
+
+def client_key(host: str) -> str:
+    """Who a client is for rate limits: an IPv4 address, or the /64 an IPv6 address comes from."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return host if address.version == 4 else str(ipaddress.ip_network(f"{host}/64", strict=False))
+
+
+class Edge:
+    """The outermost layer: counts, adds `HEADERS`, and turns a crash into an answer of the usual shape."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path = scope["path"]
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                is_page = path in PAGE_PATHS or path.startswith(PAGE_PREFIX)
+                headers.setdefault("cache-control", "no-cache" if is_page else "no-store")
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception:
+            # The boundary: whatever broke, the client gets an answer and the log gets the place.
+            logger.exception("a request to %s broke", _route(scope))
+            if status:
+                raise
+            await CRASH.response()(scope, receive, send_with_headers)
+        finally:
+            REQUESTS.labels(scope["method"], _route(scope), str(status)).inc()
+
+
+def _route(scope: Scope) -> str:
+    """The route's template, never the path itself: strangers must not make up label values."""
+    return getattr(scope.get("route"), "path", "none")
+
+
+class Guard:
+    """Key, rate, content type and size, checked before anything is parsed.
+
+    Everything needs the key (if there is one) except the page, `/healthz` and the room protocol. POST
+    must be ``application/json``: a foreign page cannot send that without a preflight, and none is granted.
+    """
+
+    def __init__(self, app: ASGIApp, *, api_key: str | None, limiter: RateLimiter) -> None:
+        self.app = app
+        self._expected = None if api_key is None else f"Bearer {api_key}".encode()
+        self._limiter = limiter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if scope["type"] != "http" or path == SIGNALLING_PATH or path.startswith(f"{SIGNALLING_PATH}/"):
+            await self.app(scope, receive, send)
+            return
+        try:
+            self._check_key(scope)
+            if scope["method"] in {"POST", "PUT", "PATCH"}:
+                self._check_rate(scope)
+                _check_content_type(scope)
+                receive = await _bounded(scope, receive)
+        except ApiError as refusal:
+            REFUSED.labels(refusal.body.code).inc()
+            await refusal.response()(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _check_key(self, scope: Scope) -> None:
+        path = scope["path"]
+        if self._expected is None or path in (*PAGE_PATHS, "/healthz") or path.startswith(PAGE_PREFIX):
+            return
+        given = Headers(scope=scope).get("authorization", "").encode("utf-8", "replace")
+        if not hmac.compare_digest(given, self._expected):
+            raise ApiError(
+                401,
+                "unauthorized",
+                "This service needs its API key: send it as 'Authorization: Bearer <key>'.",
+                headers={"www-authenticate": "Bearer"},
+            )
+
+    def _check_rate(self, scope: Scope) -> None:
+        client = scope.get("client")
+        wait_s = self._limiter.wait_s(client_key(client[0]) if client else "unknown")
+        if wait_s > 0:
+            seconds = max(1, round(wait_s + 0.5))
+            raise ApiError(
+                429,
+                "too_many_requests",
+                f"Too many requests from this address; try again in {seconds} s.",
+                headers={"retry-after": str(seconds)},
+            )
+
+
+def _check_content_type(scope: Scope) -> None:
+    kind = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ApiError(
+            415, "unsupported_media_type", "Send JSON with the header 'Content-Type: application/json'."
+        )
+
+
+async def _bounded(scope: Scope, receive: Receive) -> Receive:
+    """Reads the body, at most `MAX_BODY_BYTES`, and returns a `receive` that plays it back."""
+    too_large = ApiError(413, "body_too_large", f"The body may have at most {MAX_BODY_BYTES} bytes.")
+    announced = Headers(scope=scope).get("content-length", "0")
+    if announced.isdecimal() and int(announced[:12]) > MAX_BODY_BYTES:
+        raise too_large
+    body = bytearray()
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            break
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            raise too_large
+        more = message.get("more_body", False)
+    replay: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
+
+    async def playback() -> Message:
+        return replay.pop() if replay else await receive()
+
+    return playback
