@@ -1,0 +1,108 @@
+"""What was said in a call, as the model gets to see it: what was not heard was not said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pipelines.llm.base import Message
+
+#: Marks where the agent was interrupted, in the dialogue and in captions.
+CUT = "…"
+
+_WORD_WITH_SPACE = re.compile(r"\s*\S+")
+_NOT_NAME = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+class SpokenText:
+    """The text of a reply laid along its audio: which words were heard after so many milliseconds."""
+
+    def __init__(self) -> None:
+        self._clauses: list[tuple[str, float]] = []
+
+    def add(self, text: str, duration_ms: float) -> None:
+        """The next clause and how long its audio is."""
+        self._clauses.append((text, duration_ms))
+
+    @property
+    def text(self) -> str:
+        return " ".join(text for text, _ in self._clauses)
+
+    def heard(self, played_ms: float) -> str:
+        """The words whose audio had ended after `played_ms`.
+
+        Inside a clause, time is taken to pass evenly over its letters: without alignments nothing better is
+        known, and a word that was only begun does not count.
+        """
+        heard: list[str] = []
+        for text, duration_ms in self._clauses:
+            # A millisecond of slack: counters of samples at two rates do not meet exactly.
+            if played_ms + 1.0 >= duration_ms:
+                heard.append(text)
+                played_ms -= duration_ms
+                continue
+            letters = int(len(text) * played_ms / duration_ms) if played_ms > 0 else 0
+            words = [m.group() for m in _WORD_WITH_SPACE.finditer(text) if m.end() <= letters]
+            heard.append("".join(words))
+            break
+        return " ".join(part for part in heard if part).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    message: Message
+    peer: str = ""
+
+
+class Dialogue:
+    """The messages of one call, bounded: the instructions stay, the oldest of the rest go first."""
+
+    def __init__(self, instructions: str, *, max_messages: int) -> None:
+        self._system = Message("system", instructions)
+        self._max_messages = max_messages
+        self._lines: list[_Line] = []
+
+    def caller_said(self, peer: str, text: str) -> None:
+        self._add(_Line(Message("user", text), peer))
+
+    def agent_said(self, text: str, *, interrupted: bool) -> None:
+        """What was heard of a reply; nothing at all leaves no trace."""
+        if text:
+            self._add(_Line(Message("assistant", f"{text}{CUT}" if interrupted else text)))
+
+    def tools_ran(self, messages: Iterable[Message]) -> None:
+        """An assistant message with its tool calls, and their answers."""
+        for message in messages:
+            self._add(_Line(message))
+
+    def messages(self, unaccepted: Iterable[tuple[str, str]] = ()) -> list[Message]:
+        """The dialogue for the model, followed by what callers said that is not part of it yet.
+
+        One person's sentences in a row are one message. People are told apart by name once there are two.
+        """
+        lines = [*self._lines, *(_Line(Message("user", text), peer) for peer, text in unaccepted)]
+        several = len({line.peer for line in lines if line.peer}) > 1
+        merged: list[_Line] = []
+        for line in lines:
+            last = merged[-1] if merged else None
+            if last and line.message.role == "user" == last.message.role and last.peer == line.peer:
+                merged[-1] = _Line(
+                    Message("user", f"{last.message.content} {line.message.content}"), line.peer
+                )
+            else:
+                merged.append(line)
+        return [
+            self._system,
+            *(self._named(line) if several and line.peer else line.message for line in merged),
+        ]
+
+    @staticmethod
+    def _named(line: _Line) -> Message:
+        return Message("user", line.message.content, name=_NOT_NAME.sub("_", line.peer)[:64] or None)
+
+    def _add(self, line: _Line) -> None:
+        self._lines.append(line)
+        while len(self._lines) > self._max_messages or self._lines[0].message.role == "tool":
+            # A tool's answer without the message that asked for it is refused by every endpoint.
+            del self._lines[0]

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+
+from pipelines.dialogue import Dialogue, SpokenText
+from pipelines.llm.base import Message, ToolCall
+
+
+def dialogue(max_messages: int = 50) -> Dialogue:
+    return Dialogue("Be kind.", max_messages=max_messages)
+
+
+def contents(d: Dialogue) -> list[tuple[str, str]]:
+    return [(m.role, m.content) for m in d.messages()[1:]]
+
+
+def test_the_instructions_come_first() -> None:
+    assert dialogue().messages() == [Message("system", "Be kind.")]
+
+
+def test_sentences_of_one_caller_in_a_row_are_one_message() -> None:
+    d = dialogue()
+    d.caller_said("ann", "What time is it")
+    assert [m.content for m in d.messages([("ann", "in Berlin?")])] == [
+        "Be kind.",
+        "What time is it in Berlin?",
+    ]
+    assert contents(d) == [("user", "What time is it")], "what is not accepted leaves no trace"
+
+
+def test_two_callers_are_told_apart_by_name() -> None:
+    d = dialogue()
+    d.caller_said("ann", "Hi")
+    assert d.messages()[1].name is None
+    d.caller_said("bob 2!", "Hello")
+    assert [m.name for m in d.messages()] == [None, "ann", "bob_2_"]
+
+
+def test_an_interrupted_reply_keeps_what_was_heard_and_shows_the_cut() -> None:
+    d = dialogue()
+    d.agent_said("It is four", interrupted=True)
+    d.agent_said("", interrupted=True)
+    assert contents(d) == [("assistant", "It is four…")]
+
+
+def test_the_oldest_go_first_and_never_half_of_a_tool_call() -> None:
+    d = dialogue(max_messages=3)
+    d.caller_said("ann", "roll")
+    d.tools_ran(
+        [
+            Message("assistant", "", tool_calls=(ToolCall("1", "roll_dice", "{}"),)),
+            Message("tool", "4", tool_call_id="1"),
+        ]
+    )
+    d.agent_said("A four", interrupted=False)
+    assert [m.role for m in d.messages()] == ["system", "assistant", "tool", "assistant"]
+    d.caller_said("ann", "again")
+    assert [m.role for m in d.messages()] == ["system", "assistant", "user"]
+
+
+@pytest.mark.parametrize(
+    ("played_ms", "heard"),
+    [
+        (0, ""),
+        (-5, ""),
+        (100, ""),
+        (500, "Hello"),
+        (999, "Hello there."),
+        (1000, "Hello there."),
+        (1500, "Hello there. How"),
+        (1600, "Hello there. How are"),
+        (2000, "Hello there. How are you?"),
+        (9999, "Hello there. How are you?"),
+    ],
+)
+def test_heard_to_the_word(played_ms: float, heard: str) -> None:
+    spoken = SpokenText()
+    spoken.add("Hello there.", 1000)
+    spoken.add("How are you?", 1000)
+    assert spoken.heard(played_ms) == heard
