@@ -25,7 +25,7 @@ class NotConnectedError(SignallingError):
 
 
 class DisconnectedError(SignallingError):
-    """The connection was lost before the server answered; the request may or may not have been carried out."""
+    """The connection was lost before the answer; the request may or may not have been carried out."""
 
 
 class AckTimeoutError(SignallingError):

@@ -301,7 +301,7 @@ def _load(text: str) -> dict[str, Any]:
     if not isinstance(body, dict) or not isinstance(body.get("type"), str):
         raise FrameError(ErrorCode.MALFORMED_MESSAGE, "the frame is not an object with a type")
     # Counting brackets is quick and settles nearly every frame.
-    if text.count("[") + text.count("{") > MAX_NESTING and not _is_shallow(body):
+    if text.count("[") + text.count("{") > MAX_NESTING and not is_shallow(body):
         message = f"the frame is nested more than {MAX_NESTING} deep"
         raise FrameError(ErrorCode.MALFORMED_MESSAGE, message)
     return body
@@ -318,7 +318,8 @@ def _finite(digits: str) -> float:
     return number
 
 
-def _is_shallow(value: Json) -> bool:
+def is_shallow(value: Json) -> bool:
+    """Whether `value` is nested at most `MAX_NESTING` deep."""
     level = [value]
     for _ in range(MAX_NESTING):
         level = [

@@ -1,0 +1,49 @@
+"""How much a stranger may do in a time. Pure; `now_s` is any monotonic clock."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+
+
+class TokenBucket:
+    """Allows `burst` at once and `rate_per_s` in the long run."""
+
+    __slots__ = ("_burst", "_level", "_rate_per_s", "_updated_s")
+
+    def __init__(self, rate_per_s: float, burst: float, now_s: float) -> None:
+        self._rate_per_s = rate_per_s
+        self._burst = burst
+        self._level = burst
+        self._updated_s = now_s
+
+    def take(self, now_s: float) -> bool:
+        """Take one; False when there is none left."""
+        self._level = min(self._burst, self._level + (now_s - self._updated_s) * self._rate_per_s)
+        self._updated_s = now_s
+        if self._level < 1:
+            return False
+        self._level -= 1
+        return True
+
+
+class AttemptLimiter:
+    """Allows each source a number of attempts within a sliding window.
+
+    Remembers the `max_sources` most recent sources; a source forgotten that way starts afresh.
+    """
+
+    def __init__(self, max_attempts: int, window_s: float, max_sources: int = 10_000) -> None:
+        self._max_attempts = max_attempts
+        self._window_s = window_s
+        self._max_sources = max_sources
+        self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def allow(self, source: str, now_s: float) -> bool:
+        """Count one attempt; False when the source has had its share. A refused attempt counts, too."""
+        attempts = self._attempts.setdefault(source, deque(maxlen=self._max_attempts))
+        self._attempts.move_to_end(source)
+        if len(self._attempts) > self._max_sources:
+            self._attempts.popitem(last=False)
+        allowed = len(attempts) < self._max_attempts or attempts[0] <= now_s - self._window_s
+        attempts.append(now_s)
+        return allowed

@@ -1,0 +1,194 @@
+"""The signalling server as a piece of a FastAPI app: the shell round `rooms` and `auth`."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from fastapi import APIRouter
+from prometheus_client import Counter, Gauge
+from starlette.responses import JSONResponse
+from starlette.websockets import WebSocket
+
+from agent.realtime.codes import MAX_CLIENT_FRAME_BYTES, CloseCode
+from agent.realtime.frames import ClientFrame, GoingAway, JsonObject, Welcome, encode
+from agent.realtime.ice import IceServer
+
+from .auth import Admission, CloseRefusedError, HttpRefusedError, admit
+from .connection import CLOSE_DEADLINE_S, MAX_QUEUED_FRAMES, Connection, MessageRate
+from .keys import KeyRing, PublishableKey, SecretKey
+from .limits import AttemptLimiter
+from .rooms import Output, Rooms
+
+logger = logging.getLogger(__name__)
+
+#: What uvicorn has to be told. Its frame limit is above the protocol's own: it drops the connection
+#: without reading the rest of an oversized frame, and the close frame is lost on the way; the hub reads
+#: the frame and closes properly with 1009. Compression would cost a window per connection for nothing.
+UVICORN_OPTIONS: dict[str, Any] = {
+    "ws_max_size": 1_048_576,
+    "ws_ping_interval": 30.0,
+    "ws_ping_timeout": 10.0,
+    "ws_per_message_deflate": False,
+    "timeout_graceful_shutdown": 10,
+}
+
+#: A token's connection is closed this long before the token expires.
+EXPIRY_MARGIN_S = 0.25
+#: Longer timers than this are cut short; the platform's clock cannot be set arbitrarily far ahead.
+MAX_LIFETIME_S = 30 * 86_400.0
+
+CONNECTIONS = Gauge("voice_agent_hub_connections", "WebSocket connections open at the hub.")
+REFUSED = Counter("voice_agent_hub_refused", "Attempts refused, by error or close code.", ["reason"])
+
+
+@dataclass(frozen=True, slots=True)
+class HubOptions:
+    """What a hub accepts and how much of it."""
+
+    publishable_keys: tuple[PublishableKey, ...] = ()
+    secret_keys: tuple[SecretKey, ...] = ()
+    #: Put into the welcome of everyone whose token brings no servers of its own.
+    ice_servers: tuple[IceServer, ...] = ()
+    #: More than these at a time are closed with 4010.
+    max_connections: int = 1000
+    #: Attempts from one source address in 60 s; more get HTTP 429. None: no limit.
+    connects_per_minute: int | None = 60
+    #: Publishes and sends of one connection; more close it with 4011. None: no limit.
+    message_rate: MessageRate | None = field(default_factory=MessageRate)
+    max_queued_frames: int = MAX_QUEUED_FRAMES
+
+
+class Hub:
+    """The room protocol's server. `app.include_router(hub.router)` serves it at ``/v1``.
+
+    Use it as an async context manager, or call `close` when the service stops: before the HTTP server is
+    told to, because that would cut the sockets off without the notice clients wait for.
+    """
+
+    def __init__(self, options: HubOptions) -> None:
+        self.router = APIRouter()
+        self.router.add_api_websocket_route("/v1", self._serve)
+        self.rooms = Rooms()
+        self._options = options
+        self._keys = KeyRing(options.publishable_keys, options.secret_keys)
+        self._limiter = AttemptLimiter(limit, 60.0) if (limit := options.connects_per_minute) else None
+        self._connections: dict[int, Connection] = {}
+        self._ids = itertools.count(1)
+        self._is_closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self, *, retry_after_ms: int = 1000) -> None:
+        """Tell everyone the hub is going away, close with 1001, refuse newcomers. Idempotent.
+
+        Returns when every connection has ended, at the latest after the close deadline.
+        """
+        self._is_closed = True
+        notice = encode(GoingAway(retry_after_ms))
+        for connection in list(self._connections.values()):
+            connection.send(notice)
+            connection.close(CloseCode.GOING_AWAY, "server shutdown")
+        try:
+            async with asyncio.timeout(CLOSE_DEADLINE_S + 1):
+                await self._idle.wait()
+        except TimeoutError:
+            logger.warning("%d connections did not end in time", len(self._connections))
+
+    # ---- one connection -----------------------------------------------------------------------------
+
+    async def _serve(self, websocket: WebSocket) -> None:
+        query = websocket.scope["query_string"].decode("latin-1")
+        # The server logs every connection's address, and the credential is part of it.
+        websocket.scope["query_string"] = b""
+        try:
+            self._check_door(websocket)
+            admission = admit(query, websocket.headers.get("origin"), self._keys, now=time.time())
+            self._check_capacity()
+        except HttpRefusedError as refused:
+            REFUSED.labels(refused.code).inc()
+            body = {"error": refused.code, "message": str(refused)}
+            await websocket.send_denial_response(JSONResponse(body, refused.status))
+            return
+        except CloseRefusedError as refused:
+            REFUSED.labels(str(int(refused.code))).inc()
+            await websocket.accept()
+            await websocket.close(refused.code, str(refused))
+            return
+        await websocket.accept()
+        await self._run(websocket, admission)
+
+    def _check_door(self, websocket: WebSocket) -> None:
+        if self._is_closed:
+            raise HttpRefusedError(503, "going_away", "the server is shutting down")
+        source = websocket.client.host if websocket.client else ""
+        if self._limiter and not self._limiter.allow(source, time.monotonic()):
+            raise HttpRefusedError(429, "rate_limited", "too many connection attempts; wait a minute")
+
+    def _check_capacity(self) -> None:
+        if len(self._connections) >= self._options.max_connections:
+            raise CloseRefusedError(CloseCode.OVER_CONNECTION_LIMIT, "too many connections")
+
+    async def _run(self, websocket: WebSocket, admission: Admission) -> None:
+        options = self._options
+        connection = Connection(
+            next(self._ids), websocket, options.message_rate, max_queued_frames=options.max_queued_frames
+        )
+        self._connections[connection.id] = connection
+        self._idle.clear()
+        CONNECTIONS.inc()
+        connection.send(encode(self._welcome(admission)))
+        self.rooms.connect(connection.id, admission.grant)
+        expiry = self._arm_expiry(connection, admission)
+        try:
+            if self._is_closed:
+                connection.close(CloseCode.GOING_AWAY, "server shutdown")
+            await connection.run(lambda frame: self._handle(connection, frame))
+        finally:
+            if expiry is not None:
+                expiry.cancel()
+            del self._connections[connection.id]
+            CONNECTIONS.dec()
+            self._deliver(self.rooms.disconnect(connection.id))
+            if not self._connections:
+                self._idle.set()
+
+    def _welcome(self, admission: Admission) -> Welcome:
+        metadata: JsonObject | None = admission.metadata
+        if self._options.ice_servers and (metadata is None or "iceServers" not in metadata):
+            servers = [server.to_json() for server in self._options.ice_servers]
+            metadata = {**(metadata or {}), "iceServers": servers}
+        return Welcome(
+            admission.grant.peer_id, admission.expires_at, int(time.time()), MAX_CLIENT_FRAME_BYTES, metadata
+        )
+
+    def _arm_expiry(self, connection: Connection, admission: Admission) -> asyncio.TimerHandle | None:
+        if admission.expires_at is None:
+            return None
+        left_s = admission.expires_at - time.time() - EXPIRY_MARGIN_S
+        delay_s = min(max(left_s, 0.0), MAX_LIFETIME_S)
+        loop = asyncio.get_running_loop()
+        return loop.call_later(delay_s, connection.close, CloseCode.TOKEN_EXPIRED, "the token has expired")
+
+    def _handle(self, connection: Connection, frame: ClientFrame) -> None:
+        self._deliver(self.rooms.handle(connection.id, frame))
+
+    def _deliver(self, outputs: Sequence[Output]) -> None:
+        texts: dict[int, str] = {}
+        for to, frame in outputs:
+            # A frame for many is written once; identity is enough, the outputs keep it alive.
+            text = texts.get(id(frame)) or texts.setdefault(id(frame), encode(frame))
+            connection = self._connections.get(to)
+            if connection is not None:
+                connection.send(text)

@@ -1,0 +1,75 @@
+"""What tests of the whole tree share: a real hub on a real port."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from agent.hub import ALL_ACTIONS, UVICORN_OPTIONS, Hub, HubOptions, PublishableKey, SecretKey
+
+
+@dataclass(frozen=True)
+class RunningHub:
+    """A hub served by uvicorn in this event loop."""
+
+    hub: Hub
+    #: ``ws://127.0.0.1:PORT``, as clients take it.
+    url: str
+    port: int
+    #: A publishable key that allows everything.
+    key: str
+    #: A secret pair that allows everything.
+    key_id: str
+    secret: str
+
+
+StartHub = Callable[..., AbstractAsyncContextManager[RunningHub]]
+
+
+@asynccontextmanager
+async def _start_hub(options: HubOptions | None = None, *, port: int = 0) -> AsyncIterator[RunningHub]:
+    """Serve a hub with `options` and, besides its keys, the two every test needs."""
+    key = PublishableKey("pk_live_" + secrets.token_urlsafe(8) + "+/=", actions=ALL_ACTIONS)
+    pair = SecretKey("sk_id_" + secrets.token_hex(4), "sk_secret_" + secrets.token_urlsafe(32))
+    options = options or HubOptions(connects_per_minute=None)
+    options = replace(
+        options,
+        publishable_keys=(*options.publishable_keys, key),
+        secret_keys=(*options.secret_keys, pair),
+    )
+    hub, app = Hub(options), FastAPI()
+    app.include_router(hub.router)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        # Connections wait in the backlog until the server takes them: no need to wait for it here.
+        listener.listen(128)
+        port = listener.getsockname()[1]
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", **UVICORN_OPTIONS))
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.serve(sockets=[listener]))
+            try:
+                yield RunningHub(hub, f"ws://127.0.0.1:{port}", port, key.key, pair.key_id, pair.secret)
+            finally:
+                await hub.close()
+                server.should_exit = True
+
+
+@pytest.fixture
+def start_hub() -> StartHub:
+    """Starts a hub with options of the test's own: ``async with start_hub(HubOptions(...)) as hub``."""
+    return _start_hub
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[RunningHub]:
+    async with _start_hub() as running:
+        yield running
