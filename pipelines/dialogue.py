@@ -25,6 +25,11 @@ class SpokenText:
         """The next clause and how long its audio is."""
         self._clauses.append((text, duration_ms))
 
+    def extend(self, duration_ms: float) -> None:
+        """More audio of the last clause."""
+        text, so_far_ms = self._clauses[-1]
+        self._clauses[-1] = (text, so_far_ms + duration_ms)
+
     @property
     def text(self) -> str:
         return " ".join(text for text, _ in self._clauses)

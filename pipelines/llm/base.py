@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -56,7 +56,9 @@ class LanguageModel(Protocol):
     @property
     def info(self) -> EngineInfo: ...
 
-    def stream(self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()) -> AsyncIterator[Delta]:
+    def stream(
+        self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()
+    ) -> AsyncGenerator[Delta, None]:
         """Answer the dialogue. Closing the iterator stops the request on the wire.
 
         Raises `EngineError` when the endpoint refuses, breaks or takes too long.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from pipelines.audio import Pcm
@@ -15,7 +15,7 @@ class TextToSpeech(Protocol):
     @property
     def info(self) -> EngineInfo: ...
 
-    def synthesize(self, text: str) -> AsyncIterator[Pcm]:
+    def synthesize(self, text: str) -> AsyncGenerator[Pcm, None]:
         """Speak one clause; yields audio as soon as there is some.
 
         Text with nothing to say (empty, punctuation only) yields nothing. Closing the iterator cancels the

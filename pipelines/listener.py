@@ -1,0 +1,88 @@
+"""One caller's speech: blocks of audio in, edges out, and the recognition of each segment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+import numpy as np
+
+from pipelines.audio import Samples
+from pipelines.options import VadOptions
+from pipelines.stt.base import Recognition
+from pipelines.vad import WINDOW_MS, Edge, SileroVad, SpeechDetector, Windows
+
+#: Without a packet for this long a caller counts as silent: nobody waits for a line that is dead.
+STALL_S = 0.3
+
+
+class Listener:
+    """Runs the voice activity detection of one caller and feeds the open segment's recognition.
+
+    `now_ms` is the conversation's clock; `on_edge` is called with each edge as it is found.
+    """
+
+    def __init__(
+        self, options: VadOptions, *, now_ms: Callable[[], float], on_edge: Callable[[Edge], None]
+    ) -> None:
+        self._now_ms = now_ms
+        self._on_edge = on_edge
+        self._windows = Windows()
+        self._vad = SileroVad()
+        self._detector = SpeechDetector(options)
+        self._preroll_ms = options.preroll_ms
+        # Enough for the pre-roll, the onset and a late command; older audio is of no use to anybody.
+        self._recent: deque[tuple[float, Samples]] = deque(
+            maxlen=int((options.preroll_ms + options.onset_ms + 500) / WINDOW_MS) + 1
+        )
+        self._fed: Recognition | None = None
+
+    async def run(self, audio: AsyncIterator[Samples]) -> None:
+        """Listen until `audio` (16 kHz mono blocks) ends."""
+        pending: asyncio.Task[Samples] | None = None
+        try:
+            while True:
+                pending = pending or asyncio.ensure_future(_next(audio))
+                done, _ = await asyncio.wait({pending}, timeout=STALL_S)
+                if done:
+                    block, pending = pending.result(), None
+                    self.feed(block)
+                elif self._detector.speaking:
+                    self.feed(np.zeros(int(STALL_S * 16_000), np.float32))
+        except StopAsyncIteration:
+            return
+        finally:
+            if pending is not None:
+                pending.cancel()
+                await asyncio.wait({pending})
+            if self._detector.speaking:
+                self._on_edge(Edge(False, self._now_ms()))
+
+    def feed(self, block: Samples) -> None:
+        """Take the next block, which ends now."""
+        windows = list(self._windows.split(block))
+        end_ms = self._now_ms() - WINDOW_MS * (len(windows) - 1)
+        for window in windows:
+            self._recent.append((end_ms, window))
+            if self._fed is not None:
+                self._fed.feed(window)
+            if edge := self._detector.feed(self._vad.probability(window), window, end_ms):
+                self._on_edge(edge)
+            end_ms += WINDOW_MS
+
+    def listen(self, recognition: Recognition, from_ms: float) -> None:
+        """From now on, feed `recognition` instead of another; first with what was heard since `from_ms`."""
+        for end_ms, window in self._recent:
+            if end_ms > from_ms - self._preroll_ms:
+                recognition.feed(window)
+        self._fed = recognition
+
+    def ignore(self, recognition: Recognition) -> None:
+        """Stop feeding `recognition`, if it is the one being fed."""
+        if self._fed is recognition:
+            self._fed = None
+
+
+async def _next(audio: AsyncIterator[Samples]) -> Samples:
+    return await anext(audio)
