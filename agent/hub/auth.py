@@ -131,7 +131,7 @@ def _admit_claims(claims: Mapping[str, Any], key: SecretKey, now: float) -> Admi
     patterns = (key.channel_patterns,) if channels is None else (key.channel_patterns, channels)
     if channels is not None and not all(map(is_channel, channels)):
         raise _bad_claim("channels must be names of 1-256 characters")
-    return Admission(Grant(peer_id, actions, patterns, peer_metadata), float(expires_at), metadata)
+    return Admission(Grant(peer_id, actions, patterns, peer_metadata), expires_at, metadata)
 
 
 def _is_finite(number: float) -> bool:

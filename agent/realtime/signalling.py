@@ -1,0 +1,356 @@
+"""The signalling client: one lasting presence on a server, over as many connections as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Self
+
+from prometheus_client import Counter
+
+from .backoff import Backoff, floor_s
+from .codes import CloseCode
+from .errors import (
+    AckTimeoutError,
+    DisconnectedError,
+    NotConnectedError,
+    ServerRequestError,
+    SignallingConnectError,
+    SignallingError,
+    TokenProviderError,
+)
+from .events import Connected, Disconnected, Event, EventStream, SubscriptionLost
+from .frames import GoingAway, Json, Publish, Send, Subscribe, Unsubscribe
+from .ice import IceServer, parse_ice_servers
+from .link import Incoming, Link, Loss, Request, Timeouts, check_url, open_link
+from .names import MAX_CHANNEL_CHARS, is_channel, is_peer_id
+
+logger = logging.getLogger(__name__)
+
+#: Called for each connection attempt; its token is used once.
+TokenProvider = Callable[[], Awaitable[str]]
+
+#: A rejected subscription replay is repeated this often on the same connection.
+REPLAY_RETRIES = 3
+REPLAY_PAUSE_S = 2.0
+
+RECONNECTS = Counter("voice_agent_signalling_reconnects", "Signalling connections won back after a loss.")
+LOSSES = Counter("voice_agent_signalling_losses", "Signalling connections lost, by close code.", ["code"])
+OVERFLOWS = Counter("voice_agent_signalling_overflows", "Connections given up because events were not taken.")
+
+
+class SignallingState(StrEnum):
+    IDLE = "idle"
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    RECONNECTING = "reconnecting"
+    CLOSED = "closed"
+
+
+class SignallingClient:
+    """Speaks the room protocol to a server, reconnects when the connection is lost, and subscribes again.
+
+    What happens is told through `events`, which has to be read by exactly one reader: when it is 1024
+    events behind, they are thrown away and the connection is made anew, so that the reader gets a fresh
+    and whole picture instead of an old one with holes.
+
+    ``async with SignallingClient(...) as client`` connects and closes. No task outlives `close`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        token_provider: TokenProvider | None = None,
+        reconnect: Backoff | None = Backoff(),  # noqa: B008 (immutable)
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 (immutable)
+        jitter: Callable[[], float] = lambda: random.uniform(-1, 1),
+    ) -> None:
+        """`url` is the server's origin; give either a publishable `key` or a `token_provider`.
+
+        `reconnect` None: a lost connection stays lost. `jitter` returns numbers in [-1, 1].
+        Raises `ValueError` for an address or credential that cannot be used.
+        """
+        self._url = check_url(url)
+        if (not key) == (token_provider is None):
+            raise ValueError("give exactly one of key and token_provider")
+        # In a closure, not an attribute: a dump of the object shows no credential.
+        self._credential = _key_source(key) if key else _token_source(token_provider, timeouts.token_s)
+        self._reconnect = reconnect
+        self._timeouts = timeouts
+        self._jitter = jitter
+        self._state = SignallingState.IDLE
+        self._events = EventStream()
+        self._subscriptions: dict[str, bool] = {}
+        self._ice_servers: tuple[IceServer, ...] = ()
+        self._retry_after_ms: int | None = None
+        self._link: Link | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def state(self) -> SignallingState:
+        return self._state
+
+    @property
+    def peer_id(self) -> str | None:
+        """Our own id on the present connection; None without one."""
+        return self._link.welcome.peer_id if self._link else None
+
+    def events(self) -> EventStream:
+        """Everything that happens, in order: ``async for event in client.events()``. Ends after the last
+        `Disconnected`. Every call returns the same stream."""
+        return self._events
+
+    async def connect(self) -> Connected:
+        """Make the first connection: one attempt. After a failure it may be called again.
+
+        Raises `SignallingConnectError` or `TokenProviderError`.
+        """
+        if self._state is not SignallingState.IDLE:
+            raise SignallingError(f"connect() is for a new client; this one is {self._state}")
+        self._state = SignallingState.CONNECTING
+        try:
+            link = await self._open()
+        except BaseException:
+            if self._state is SignallingState.CONNECTING:
+                self._state = SignallingState.IDLE
+            raise
+        if self._state is not SignallingState.CONNECTING:
+            await link.close(CloseCode.NORMAL, "client requested close")
+            raise SignallingError("the client was closed while it was connecting")
+        connected = self._welcomed(link, is_reconnect=False)
+        self._task = asyncio.create_task(self._run(link), name="signalling")
+        return connected
+
+    async def close(self, code: int = CloseCode.NORMAL, reason: str = "client requested close") -> None:
+        """Leave for good. Idempotent; returns when nothing of the client runs any more."""
+        was_closed, self._state = self._state is SignallingState.CLOSED, SignallingState.CLOSED
+        was_connected = self._task is not None
+        if self._link is not None:
+            await self._link.close(code, reason)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        if was_closed:
+            return
+        if was_connected:
+            self._finish(Loss(code, reason))
+        self._events.finish()
+
+    # ---- requests -----------------------------------------------------------------------------------
+
+    async def subscribe(self, channel: str, *, include_sender_metadata: bool = False) -> None:
+        """Join a channel, and join it again after every reconnect, until `unsubscribe`.
+
+        The first `Presence` for the channel that follows is its roster. Raises as `publish` does; what the
+        server refused is forgotten, what it may have granted before the line broke is asked for again.
+        """
+        _check_channel(channel)
+        link, is_new = self._require_link(), channel not in self._subscriptions
+        self._subscriptions[channel] = include_sender_metadata
+        try:
+            await link.request(lambda request_id: Subscribe(channel, request_id, include_sender_metadata))
+        except ServerRequestError:
+            if is_new:
+                self._subscriptions.pop(channel, None)
+            raise
+
+    async def unsubscribe(self, channel: str) -> None:
+        """Leave a channel. It is forgotten at once, whatever the server answers. Raises as `publish`."""
+        _check_channel(channel)
+        self._subscriptions.pop(channel, None)
+        await self._request(lambda request_id: Unsubscribe(channel, request_id))
+
+    async def publish(self, channel: str, data: Json) -> None:
+        """Send `data` to everybody else in a channel. Returns when the server has taken it.
+
+        Raises `NotConnectedError`, `DisconnectedError`, `AckTimeoutError`, `ServerRequestError`,
+        `FrameTooLargeError`, and `ValueError` or `TypeError` for data that is not JSON. Nothing is ever
+        repeated behind the caller's back.
+        """
+        _check_channel(channel)
+        await self._request(lambda request_id: Publish(channel, data, request_id))
+
+    async def send(self, to: str, data: Json) -> None:
+        """Send `data` to one peer. Raises as `publish`; an absent peer is `peer_not_found`."""
+        if not is_peer_id(to):
+            raise ValueError("a peer id has 1-128 characters and no control characters")
+        await self._request(lambda request_id: Send(to, data, request_id))
+
+    async def _request(self, make_frame: Callable[[str], Request]) -> None:
+        await self._require_link().request(make_frame)
+
+    def _require_link(self) -> Link:
+        if self._link is None or self._state is not SignallingState.CONNECTED:
+            raise NotConnectedError("not connected to the signalling server")
+        return self._link
+
+    # ---- the connection's life ----------------------------------------------------------------------
+
+    async def _open(self) -> Link:
+        return await open_link(self._url, await self._credential(), self._timeouts)
+
+    def _welcomed(self, link: Link, *, is_reconnect: bool) -> Connected:
+        welcome = link.welcome
+        offered = (welcome.metadata or {}).get("iceServers")
+        if offered is not None:
+            servers = parse_ice_servers(offered)
+            if servers is None:
+                logger.warning("the server's list of ICE servers is not valid and was passed over")
+            else:
+                self._ice_servers = servers
+        self._link = link
+        self._state = SignallingState.CONNECTED
+        connected = Connected(
+            peer_id=welcome.peer_id,
+            is_reconnect=is_reconnect,
+            ice_servers=self._ice_servers,
+            max_message_bytes=welcome.max_message_size,
+            server_time=welcome.server_time,
+            expires_at=welcome.expires_at,
+        )
+        self._emit(connected)
+        return connected
+
+    async def _run(self, first: Link) -> None:
+        link: Link | None = first
+        try:
+            while link is not None:
+                loss = await self._serve(link, replay=link is not first)
+                self._link = None
+                LOSSES.labels(str(int(loss.code))).inc()
+                link = await self._regain(loss)
+        except Exception:
+            # Nobody awaits this task before `close`: a fault of our own must reach the reader here.
+            logger.exception("signalling failed")
+            LOSSES.labels("internal").inc()
+            self._finish(Loss(CloseCode.ABNORMAL, "internal error"))
+
+    async def _serve(self, link: Link, *, replay: bool) -> Loss:
+        async with asyncio.TaskGroup() as tasks:
+            replaying = tasks.create_task(self._replay(link)) if replay else None
+            loss = await link.serve(self._deliver)
+            if replaying is not None:
+                replaying.cancel()
+        return loss
+
+    async def _regain(self, loss: Loss) -> Link | None:
+        """Wait and try until there is a link again; None when there is to be none."""
+        attempts = 0
+        while self._state is not SignallingState.CLOSED:
+            policy = self._reconnect
+            will_retry = policy is not None and policy.allows(attempts, loss.code)
+            if policy is None or not will_retry:
+                self._finish(loss)
+                return None
+            if not attempts:
+                self._emit(Disconnected(int(loss.code), loss.reason, will_retry=True))
+            self._state = SignallingState.RECONNECTING
+            attempts += 1
+            least_s = floor_s(loss.code, self._retry_after_ms)
+            self._retry_after_ms = None
+            await asyncio.sleep(policy.delay_s(attempts, floor_s=least_s, spread=self._jitter()))
+            try:
+                link = await self._open()
+            except SignallingConnectError as error:
+                loss = Loss(error.code, error.reason)
+            except TokenProviderError as error:
+                loss = Loss(CloseCode.ABNORMAL, str(error))
+            else:
+                RECONNECTS.inc()
+                self._welcomed(link, is_reconnect=True)
+                return link
+            logger.warning("signalling: attempt %d to reconnect failed: %s", attempts, loss.reason)
+        return None
+
+    def _deliver(self, frame: Incoming) -> bool:
+        if isinstance(frame, GoingAway):
+            self._retry_after_ms = frame.retry_after_ms
+        if self._events.offer(frame):
+            return True
+        OVERFLOWS.inc()
+        logger.warning("signalling events were not taken in time; starting afresh")
+        self._events.discard_waiting()
+        return False
+
+    def _finish(self, loss: Loss) -> None:
+        self._link = None
+        self._state = SignallingState.CLOSED
+        self._emit(Disconnected(int(loss.code), loss.reason, will_retry=False))
+        self._events.finish()
+
+    def _emit(self, event: Event) -> None:
+        if not self._events.offer(event):
+            self._events.discard_waiting()
+            self._events.offer(event)
+
+    async def _replay(self, link: Link) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for channel in list(self._subscriptions):
+                tasks.create_task(self._replay_one(link, channel))
+
+    async def _replay_one(self, link: Link, channel: str) -> None:
+        code = ""
+        for attempt in range(1 + REPLAY_RETRIES):
+            if attempt:
+                await asyncio.sleep(REPLAY_PAUSE_S)
+            if channel not in self._subscriptions:
+                return
+            flag = self._subscriptions[channel]
+            try:
+                await link.request(lambda request_id: Subscribe(channel, request_id, flag))  # noqa: B023
+            except ServerRequestError as error:
+                code = error.code
+            except AckTimeoutError:
+                code = "timeout"
+            except DisconnectedError:
+                return
+            else:
+                return
+        logger.warning("signalling: a channel was not given back after a reconnect: %s", code)
+        self._emit(SubscriptionLost(channel, code))
+
+
+def _key_source(key: str) -> Callable[[], Awaitable[tuple[str, str]]]:
+    async def source() -> tuple[str, str]:
+        return "key", key
+
+    return source
+
+
+def _token_source(
+    provider: TokenProvider | None, timeout_s: float
+) -> Callable[[], Awaitable[tuple[str, str]]]:
+    async def source() -> tuple[str, str]:
+        assert provider is not None
+        try:
+            async with asyncio.timeout(timeout_s):
+                token = await provider()
+        except TimeoutError:
+            raise TokenProviderError(f"the token provider took longer than {timeout_s:g} s") from None
+        except Exception as error:
+            # The provider is the application's; whatever it raises counts as one failed attempt. Its text
+            # may hold a credential, its kind does not.
+            raise TokenProviderError(f"the token provider failed with {type(error).__name__}") from None
+        if not isinstance(token, str) or not token:
+            raise TokenProviderError("the token provider returned no token")
+        return "token", token
+
+    return source
+
+
+def _check_channel(channel: str) -> None:
+    # Servers count characters or bytes; what satisfies both is sent.
+    if not is_channel(channel) or len(channel.encode()) > MAX_CHANNEL_CHARS:
+        raise ValueError(f"a channel name has 1-{MAX_CHANNEL_CHARS} bytes and no control characters")
