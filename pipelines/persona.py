@@ -13,6 +13,8 @@ class Persona(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    #: One line for the person who chooses.
+    description: Annotated[str, Field(max_length=200)] = ""
     instructions: Annotated[str, Field(max_length=20_000)]
     #: Said when the first caller is there; empty: the agent waits to be spoken to.
     greeting: Annotated[str, Field(max_length=1000)] = ""

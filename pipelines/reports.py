@@ -1,4 +1,4 @@
-"""What a conversation tells the world outside; the messages of ``docs/room-messages.md`` are made of these."""
+"""What a conversation tells the world outside; ``docs/room-messages.md`` shows what becomes of it."""
 
 from __future__ import annotations
 

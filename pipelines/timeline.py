@@ -38,8 +38,9 @@ _SPENT_ON = {
 
 @dataclass(slots=True)
 class Timeline:
-    """The moments of one turn (0: not known yet) in milliseconds; a step that happens again (more speech) counts anew."""
+    """The moments of one turn in milliseconds; a step that happens again (more speech) counts anew."""
 
+    #: 0 until a turn is answered.
     turn: int = 0
     at_ms: dict[Step, float] = field(default_factory=dict)
 

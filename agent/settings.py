@@ -1,0 +1,274 @@
+"""Every setting, typed, and where its value came from.
+
+Later layers win, key by key: ``config/default.yaml``, a YAML file, the environment, ``--set``. An unknown or
+ill-typed key is refused by every layer alike, with the nearest valid name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from rapidfuzz import process
+
+from pipelines.options import (
+    LlmOptions,
+    ModelsOptions,
+    Section,
+    SttOptions,
+    TtsOptions,
+    TurnOptions,
+    VadOptions,
+)
+
+ENV_PREFIX = "VOICE_AGENT__"
+CONFIG_ENV = "VOICE_AGENT_CONFIG"
+#: Names that other software made customary, and the setting each of them means.
+WELL_KNOWN_ENV = {
+    "OPENAI_API_KEY": "llm.api_key",
+    "OPENAI_BASE_URL": "llm.base_url",
+    "METERED_API_KEY": "rooms.api_key",
+    "METERED_SECRET_KEY_ID": "rooms.secret_key_id",
+    "METERED_SECRET_KEY": "rooms.secret_key",
+    "HF_ENDPOINT": "models.hub_url",
+}
+METERED_URL = "wss://rms.metered.ca"
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+
+class SettingsError(ValueError):
+    """A setting is wrong: the message says which, where it came from, and what is accepted."""
+
+
+class ServerOptions(Section):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    #: Asked of whoever uses the API or the page; required when `host` is not this machine alone.
+    api_key: SecretStr | None = None
+    #: Names the service answers to, besides `host`: what browsers are told to call it.
+    allowed_hosts: tuple[str, ...] = ()
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.host in LOOPBACK_HOSTS
+
+    @model_validator(mode="after")
+    def _safe_beyond_loopback(self) -> ServerOptions:
+        if not self.is_loopback and self.api_key is None:
+            raise ValueError(
+                f"host {self.host} can be reached by others, so server.api_key has to be set as well"
+            )
+        return self
+
+
+class IceServer(Section):
+    urls: tuple[str, ...]
+    username: str | None = None
+    credential: SecretStr | None = None
+
+
+class RoomsOptions(Section):
+    #: None: the embedded hub, or Metered's service when one of its keys is set.
+    url: str | None = None
+    #: A publishable key (``pk_live_…``).
+    api_key: SecretStr | None = None
+    #: A secret pair (``sk_id_…`` and ``sk_secret_…``): tokens are minted here, one room each.
+    secret_key_id: str | None = None
+    secret_key: SecretStr | None = None
+    #: Used when the signalling server names none.
+    ice_servers: tuple[IceServer, ...] = ()
+    #: How long a caller's token for the page lasts.
+    token_ttl_s: Annotated[int, Field(ge=60, le=86_400)] = 3600
+
+    @property
+    def embedded(self) -> bool:
+        return self.url is None and self.api_key is None and self.secret_key is None
+
+    @property
+    def origin(self) -> str:
+        """The signalling server when it is not the embedded one."""
+        return self.url or METERED_URL
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> RoomsOptions:
+        if (self.secret_key is None) != (self.secret_key_id is None):
+            raise ValueError("secret_key_id and secret_key go together")
+        if self.url and self.api_key is None and self.secret_key is None:
+            raise ValueError("url needs api_key, or secret_key_id and secret_key")
+        return self
+
+
+class AgentsOptions(Section):
+    #: Agents that may be there at once.
+    max_agents: Annotated[int, Field(ge=1, le=10_000)] = 20
+    #: Callers an agent listens to in one room; more are not heard.
+    max_callers: Annotated[int, Field(ge=1, le=256)] = 16
+    #: How long joining a room may take.
+    join_timeout_s: Annotated[float, Field(gt=0, le=300)] = 15.0
+    #: How long an agent that is asked to leave may finish its sentence.
+    leave_timeout_s: Annotated[float, Field(ge=0, le=300)] = 10.0
+    #: A folder of personas besides the built-in ones.
+    personas_dir: Path | None = None
+
+
+class LogOptions(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(Section):
+    server: ServerOptions = ServerOptions()
+    rooms: RoomsOptions = RoomsOptions()
+    agents: AgentsOptions = AgentsOptions()
+    models: ModelsOptions = ModelsOptions()
+    stt: SttOptions = SttOptions()
+    llm: LlmOptions = LlmOptions()
+    tts: TtsOptions = TtsOptions()
+    vad: VadOptions = VadOptions()
+    turns: TurnOptions = TurnOptions()
+    log: LogOptions = LogOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The effective settings and, for each dotted key, the layer that its value came from."""
+
+    settings: Settings
+    origin: dict[str, str]
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(key, value, origin), secrets masked."""
+        dumped = flatten(self.settings.model_dump(mode="json"))
+        return [(key, str(value), self.origin.get(key, "built in")) for key, value in dumped.items()]
+
+
+def load_settings(
+    config: Path | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    overrides: Iterable[str] = (),
+) -> Loaded:
+    """Put the layers together. Raises `SettingsError`."""
+    environ = os.environ if environ is None else environ
+    if config is None and environ.get(CONFIG_ENV):
+        config = Path(environ[CONFIG_ENV])
+    values: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    layers = [_default_layer()]
+    if config is not None:
+        layers.append(_file_layer(config))
+    layers.append(_env_layer(environ))
+    layers.append(_override_layer(overrides))
+    for layer in layers:
+        for key, (value, source) in layer.items():
+            _check_key(key, source)
+            values[key] = value
+            origin[key] = source
+    try:
+        return Loaded(Settings.model_validate(_nest(values)), origin)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(e, origin) for e in error.errors())) from None
+
+
+_Layer = dict[str, tuple[Any, str]]
+
+
+def _default_layer() -> _Layer:
+    text = files("config").joinpath("default.yaml").read_text("utf-8")
+    return {key: (value, "config/default.yaml") for key, value in flatten(yaml.safe_load(text)).items()}
+
+
+def _file_layer(path: Path) -> _Layer:
+    try:
+        content = yaml.safe_load(path.read_text("utf-8")) or {}
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: expected sections like 'stt:' with keys under them")
+    return {key: (value, str(path)) for key, value in flatten(content).items()}
+
+
+def _env_layer(environ: Mapping[str, str]) -> _Layer:
+    layer: _Layer = {
+        key: (environ[name], f"environment {name}")
+        for name, key in WELL_KNOWN_ENV.items()
+        if environ.get(name)
+    }
+    for name, text in environ.items():
+        if name.startswith(ENV_PREFIX):
+            key = name[len(ENV_PREFIX) :].lower().replace("__", ".")
+            layer[key] = (_scalar(text), f"environment {name}")
+    return layer
+
+
+def _override_layer(overrides: Iterable[str]) -> _Layer:
+    layer: _Layer = {}
+    for item in overrides:
+        key, equals, text = item.partition("=")
+        if not equals:
+            raise SettingsError(f"--set {item}: expected SECTION.KEY=VALUE, e.g. --set stt.model=small")
+        layer[key.strip()] = (_scalar(text), f"--set {key.strip()}")
+    return layer
+
+
+def _scalar(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections to dotted keys; lists and empty sections are values."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{key}.")
+        else:
+            flat[key] = value
+    return flat
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        section, _, name = key.partition(".")
+        tree.setdefault(section, {})[name] = value
+    return tree
+
+
+def _known_keys() -> list[str]:
+    return [
+        f"{section}.{name}"
+        for section, field in Settings.model_fields.items()
+        for name in type(field.default).model_fields
+    ]
+
+
+def _check_key(key: str, source: str) -> None:
+    known = _known_keys()
+    if key in known:
+        return
+    section, _, name = key.partition(".")
+    if section in Settings.model_fields and not name:
+        raise SettingsError(f"{source}: '{key}' is a section; expected keys under it, e.g. {section}.…")
+    nearest = process.extractOne(key, known)
+    hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
+    raise SettingsError(f"{source}: there is no setting '{key}'{hint}")
+
+
+def _explain(error: Any, origin: Mapping[str, str]) -> str:
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location[:2])
+    source = origin.get(key, "the settings together")
+    got = "" if "key" in location[-1] or error["type"] == "value_error" else f" (got {error['input']!r})"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{source}: {'.'.join(location) or 'settings'}: {message}{got}"

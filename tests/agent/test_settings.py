@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.settings import Settings, SettingsError, flatten, load_settings
+
+
+def load(*overrides: str, config: Path | None = None, **environ: str):  # type: ignore[no-untyped-def]
+    return load_settings(config, environ=environ, overrides=overrides)
+
+
+def test_the_file_of_defaults_names_every_setting_with_the_default_of_the_code() -> None:
+    loaded = load()
+    assert loaded.settings == Settings()
+    assert set(loaded.origin) == set(flatten(Settings().model_dump()))
+    assert set(loaded.origin.values()) == {"config/default.yaml"}
+
+
+def test_later_layers_win_and_their_origin_is_known(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("stt: {model: small, workers: 3}\nserver: {port: 1}\n")
+    loaded = load(
+        "server.port=3", config=config, VOICE_AGENT__SERVER__PORT="2", VOICE_AGENT__STT__WORKERS="4"
+    )
+    assert loaded.settings.server.port == 3
+    assert loaded.settings.stt.workers == 4
+    assert loaded.settings.stt.model == "small"
+    assert loaded.origin["server.port"] == "--set server.port"
+    assert loaded.origin["stt.workers"] == "environment VOICE_AGENT__STT__WORKERS"
+    assert loaded.origin["stt.model"] == str(config)
+
+
+def test_the_customary_names_of_the_environment() -> None:
+    settings = load(OPENAI_API_KEY="k", METERED_API_KEY="pk_live_x").settings
+    assert settings.llm.api_key is not None
+    assert not settings.rooms.embedded
+    assert settings.rooms.origin == "wss://rms.metered.ca"
+
+
+def test_the_config_file_from_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("log: {level: debug}")
+    assert load(VOICE_AGENT_CONFIG=str(tmp_path / "c.yaml")).settings.log.level == "debug"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stt.modle=x", "there is no setting 'stt.modle'; did you mean 'stt.model'?"),
+        ("sst.model=x", "did you mean 'stt.model'?"),
+        ("stt=x", "'stt' is a section"),
+        ("stt.model", "expected SECTION.KEY=VALUE"),
+        ("server.port=many", "--set server.port: server.port: .*integer.*'many'"),
+        ("server.port=99999", "less than or equal to 65535"),
+        ("stt.device=gpu", "'auto', 'cpu' or 'cuda'"),
+        ("server.host=0.0.0.0", "server.api_key has to be set"),
+        ("rooms.secret_key=x", "go together"),
+        ("rooms.url=wss://x", "needs api_key"),
+    ],
+)
+def test_a_mistake_is_explained(override: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        load(override)
+
+
+def test_a_misspelt_variable_is_refused_too() -> None:
+    with pytest.raises(SettingsError, match=r"VOICE_AGENT__STT__MODLE: .*did you mean 'stt.model'"):
+        load(VOICE_AGENT__STT__MODLE="x")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("- a", "expected sections"), ("a: [", "not YAML"), ("a: 1", "no setting 'a'")]
+)
+def test_a_broken_file_is_explained(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "c.yaml").write_text(content)
+    with pytest.raises(SettingsError, match=message):
+        load(config=tmp_path / "c.yaml")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load(config=tmp_path / "none.yaml")
+
+
+def test_secrets_do_not_show() -> None:
+    loaded = load("server.api_key=hush", OPENAI_API_KEY="hush")
+    assert "hush" not in str(loaded.rows()) + repr(loaded)
+    with pytest.raises(SettingsError) as caught:
+        load("server.api_key=[hush]")
+    assert "hush" not in str(caught.value)
