@@ -12,8 +12,15 @@ from dataclasses import dataclass, replace
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from hypothesis import HealthCheck, settings
 
 from agent.hub import ALL_ACTIONS, UVICORN_OPTIONS, Hub, HubOptions, PublishableKey, SecretKey
+
+# The same examples in every run, and no clock: a busy machine must not make a test fail.
+settings.register_profile(
+    "suite", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
 
 
 @dataclass(frozen=True)
