@@ -20,8 +20,8 @@ class Persona(BaseModel):
     greeting: Annotated[str, Field(max_length=1000)] = ""
     #: A voice's name; None: the configured one.
     voice: str | None = None
-    #: The two-letter code of what callers speak; None: the recogniser finds out, if it can.
-    language: Annotated[str, Field(pattern=r"^[a-z]{2}(-[A-Za-z]{2})?$")] | None = None
+    #: The tag (``de``, ``de-AT``) of what callers speak; None: the recogniser finds out, if it can.
+    language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$")] | None = None
     #: Names of tools (`pipelines.tools`) the model may call.
     tools: tuple[str, ...] = ()
     #: Sentences callers are expected to say; helps a recogniser with a language model of its own.
@@ -34,4 +34,4 @@ class Persona(BaseModel):
     #: The dialogue keeps this many of its last messages.
     max_messages: Annotated[int, Field(ge=2, le=1000)] = 60
     #: The agent leaves when it has been alone this long.
-    leave_after_empty_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    leave_after_empty_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0

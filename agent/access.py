@@ -1,0 +1,99 @@
+"""Who may enter which room: access for agents and for callers, with the least rights each needs."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from agent.controller.parts import CallerAccess
+from agent.hub import Hub, HubOptions, SecretKey
+from agent.realtime import IceServer, mint_token
+from agent.settings import RoomsOptions
+
+#: Sorts above every other printable character: the agent is the impolite side of every negotiation, so its
+#: offers are never thrown away and nobody waits for somebody else's.
+AGENT_ID_PREFIX = "~agent-"
+ROLE_AGENT = "agent"
+ROLE_CALLER = "caller"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerAccess:
+    """What a `Peer` connects with; exactly one of `key` and `token_provider` is set."""
+
+    url: str
+    key: str | None = None
+    token_provider: Callable[[], Awaitable[str]] | None = None
+
+
+class Access:
+    """Rooms of the embedded hub, or of the signalling server that the settings name.
+
+    The embedded hub gets a secret pair of its own at every start, which never leaves this process.
+    """
+
+    def __init__(self, options: RoomsOptions) -> None:
+        self._options = options
+        #: Where agents of this process connect to; set by the service once its port is known.
+        self.url = options.origin
+        self.hub: Hub | None = None
+        if options.embedded:
+            pair = SecretKey(f"sk_id_{secrets.token_hex(8)}", f"sk_secret_{secrets.token_urlsafe(32)}")
+            self._pair: tuple[str, str] | None = (pair.key_id, pair.secret)
+            self.hub = Hub(HubOptions(secret_keys=(pair,), ice_servers=self.ice_servers))
+        elif options.secret_key is not None and options.secret_key_id is not None:
+            self._pair = (options.secret_key_id, options.secret_key.get_secret_value())
+        else:
+            self._pair = None
+
+    @property
+    def ice_servers(self) -> tuple[IceServer, ...]:
+        return tuple(
+            IceServer(
+                server.urls,
+                server.username,
+                server.credential.get_secret_value() if server.credential else None,
+            )
+            for server in self._options.ice_servers
+        )
+
+    def for_agent(self, agent_id: str, room: str, name: str) -> PeerAccess:
+        """An agent's own access to its one room."""
+        if self._pair is None:
+            return PeerAccess(self.url, key=self._key)
+
+        async def provide() -> str:
+            token, _ = self._mint(AGENT_ID_PREFIX + agent_id, room, {"role": ROLE_AGENT, "name": name})
+            return token
+
+        return PeerAccess(self.url, token_provider=provide)
+
+    async def caller_access(self, room: str, name: str | None) -> CallerAccess:
+        """One caller's access to one room, for the page or a program."""
+        url = None if self.hub else self.url
+        if self._pair is None:
+            return CallerAccess(url, key=self._key)
+        metadata = {"role": ROLE_CALLER} | ({"name": name} if name else {})
+        token, expires_at = self._mint(f"caller-{secrets.token_hex(6)}", room, metadata)
+        return CallerAccess(url, token=token, expires_at=datetime.fromtimestamp(expires_at, UTC))
+
+    def _mint(self, peer_id: str, room: str, peer_metadata: dict[str, str]) -> tuple[str, int]:
+        assert self._pair is not None
+        key_id, secret = self._pair
+        # A caller's room may contain pattern characters' look-alikes only if ROOM_PATTERN allowed them: it
+        # does not, so a room's name is also the pattern that matches it alone.
+        return mint_token(
+            key_id,
+            secret,
+            peer_id=peer_id,
+            channels=[room],
+            expires_in_s=self._options.token_ttl_s,
+            peer_metadata=peer_metadata,
+        )
+
+    @property
+    def _key(self) -> str:
+        assert self._options.api_key is not None
+        return self._options.api_key.get_secret_value()

@@ -1,0 +1,133 @@
+"""The whole service in one process: engines, embedded hub, controller, page, agents."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from types import FrameType
+
+import uvicorn
+
+from agent.access import Access
+from agent.controller.app import LOCAL_HOSTS, create_app
+from agent.controller.parts import Parts, PersonaInfo
+from agent.dispatch.local import LocalDispatcher
+from agent.hub import UVICORN_OPTIONS
+from agent.personas import Personas
+from agent.settings import Settings, SettingsError
+from pipelines.engines import Engines, Progress
+
+_log = logging.getLogger(__name__)
+
+#: Addresses that mean "every interface": nobody can call the service by them.
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+
+
+@dataclass(frozen=True, slots=True)
+class RunningService:
+    """A service that takes requests."""
+
+    #: ``http://127.0.0.1:8000``
+    url: str
+    engines: Engines
+    _server: _Server
+
+    async def stopped(self) -> None:
+        """Returns when the service is asked to stop (Ctrl-C, SIGTERM)."""
+        await self._server.asked_to_stop.wait()
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the service: agents say goodbye before the sockets go."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.asked_to_stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.asked_to_stop.is_set():
+            # Asked twice: somebody is in a hurry.
+            super().handle_exit(signal.Signals(sig), frame)
+        self._loop.call_soon_threadsafe(self.asked_to_stop.set)
+
+
+@asynccontextmanager
+async def running_service(
+    settings: Settings, *, engines: Engines | None = None, progress: Progress | None = None
+) -> AsyncIterator[RunningService]:
+    """Serve until the block ends; then agents finish their sentences and leave, and everything is closed.
+
+    `engines`: use these, which stay the caller's, instead of loading some. Raises `SettingsError` when the
+    settings do not fit this machine and `EngineUnavailableError` when an engine named in them cannot be had.
+    """
+    personas = Personas(settings.agents.personas_dir)
+    access = Access(settings.rooms)
+    with _listen(settings.server.host, settings.server.port) as listener:
+        port = listener.getsockname()[1]
+        async with AsyncExitStack() as stack:
+            if engines is None:
+                engines = await Engines.load(
+                    settings.models, settings.stt, settings.tts, settings.llm, progress=progress
+                )
+                stack.push_async_callback(engines.close)
+            if access.hub is not None:
+                access.url = f"ws://{_reachable(settings.server.host)}:{port}"
+            dispatcher = LocalDispatcher(settings, engines, personas, access)
+            server = _Server(_config(settings, personas, dispatcher, access, engines))
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            tasks.create_task(server.serve(sockets=[listener]))
+            stack.callback(setattr, server, "should_exit", True)
+            if access.hub is not None:
+                stack.push_async_callback(access.hub.close)
+            await stack.enter_async_context(dispatcher)
+            yield RunningService(f"http://{_reachable(settings.server.host)}:{port}", engines, server)
+
+
+def _config(
+    settings: Settings, personas: Personas, dispatcher: LocalDispatcher, access: Access, engines: Engines
+) -> uvicorn.Config:
+    parts = Parts(
+        dispatcher=dispatcher,
+        rooms=access,
+        engines=engines.report,
+        personas=lambda: [PersonaInfo(p.name, p.description, p.language) for p in personas.all()],
+        version=version("voice-agent"),
+    )
+    options = settings.server
+    api_key = options.api_key.get_secret_value() if options.api_key else None
+    app = create_app(
+        parts, api_key=api_key, allowed_hosts=(*LOCAL_HOSTS, options.host, *options.allowed_hosts)
+    )
+    if access.hub is not None:
+        app.include_router(access.hub.router)
+    # The access log would hold tokens: they are part of the signalling address.
+    return uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", **UVICORN_OPTIONS)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(256)
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            f"cannot listen on {host} port {port}: {error.strerror}; another service may be using it: "
+            "choose another with --set server.port=…"
+        ) from None
+    return listener
+
+
+def _reachable(host: str) -> str:
+    if host in _WILDCARDS:
+        return _WILDCARDS[host]
+    return f"[{host}]" if ":" in host else host
