@@ -1,0 +1,161 @@
+"""Piper: voices by name, by path, or the small one in this package, all through `piper.PiperVoice`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from piper import AudioChunk, PiperConfig, PiperVoice, SynthesisConfig
+
+from pipelines.audio import Pcm
+from pipelines.base import EngineError, EngineInfo, EngineUnavailableError
+from pipelines.jobs import JobQueue
+from pipelines.models import ModelStore
+from pipelines.options import TtsOptions
+
+# At debug level piper logs the text it speaks; what people say stays out of logs.
+logging.getLogger("piper").setLevel(logging.INFO)
+
+BUILTIN = "builtin"
+BUILTIN_FILE = "en-us-slt.onnx"
+
+#: Longer text is spoken in pieces of at most this many characters: a model's memory grows with the sentence.
+MAX_PIECE_CHARS = 400
+#: Silence left before the first sound.
+LEAD_MS = 30
+#: About -50 dBFS: quieter than this is silence.
+_AUDIBLE = 100
+
+#: espeak's names of languages where they are not the two-letter code.
+_ESPEAK_LANGUAGES = {"cmn": "zh", "yue": "zh", "nb": "no", "nn": "no"}
+
+
+def builtin_folder() -> AbstractContextManager[Path]:
+    """The folder of the voice in this package, as long as the context lasts."""
+    return resources.as_file(resources.files("pipelines.tts") / "voices")
+
+
+class PiperEngine:
+    """One voice."""
+
+    def __init__(self, voice: PiperVoice, info: EngineInfo, options: TtsOptions) -> None:
+        self._voice = voice
+        self._info = info
+        self._style = SynthesisConfig(length_scale=voice.config.length_scale * options.length_scale)
+        self._jobs = JobQueue("piper", workers=options.workers, max_waiting=options.max_queue)
+
+    @classmethod
+    async def load(cls, options: TtsOptions, *, models: ModelStore, reason: str) -> PiperEngine:
+        """Load `options.voice`, fetching it if need be, and speak once to warm up.
+
+        Raises `EngineUnavailableError` when the voice cannot be had, `EngineError` when it does not load.
+        """
+        path = None if options.voice == BUILTIN else await _find(options.voice, models)
+        jobs = JobQueue("piper", workers=1, max_waiting=1)
+        try:
+            voice, languages = await jobs.run(partial(_load, path, options))
+        finally:
+            await jobs.close()
+        model = f"{BUILTIN_FILE.removesuffix('.onnx')} (built in)" if path is None else path.stem
+        return cls(voice, EngineInfo("tts", "piper", model, reason, languages), options)
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    async def synthesize(self, text: str) -> AsyncIterator[Pcm]:
+        """See `TextToSpeech.synthesize`; yields one piece of audio a sentence."""
+        first = True
+        for piece in _pieces(text):
+            chunks = iter(self._voice.synthesize(piece, self._style))
+            # One job a sentence: closing the iterator cancels the rest, and calls take turns.
+            while (chunk := await self._jobs.run(partial(_next, chunks))) is not None:
+                samples = chunk.audio_int16_array
+                if first:
+                    samples = _without_lead(samples, chunk.sample_rate)
+                first = False
+                if len(samples):
+                    yield Pcm(samples, chunk.sample_rate)
+
+    async def close(self) -> None:
+        await self._jobs.close()
+
+
+async def _find(voice: str, models: ModelStore) -> Path:
+    if voice.endswith(".onnx"):
+        return await asyncio.to_thread(_files_of, voice)
+    return await models.get("piper", voice)
+
+
+def _files_of(voice: str) -> Path:
+    path = Path(voice).expanduser()
+    for file in (path, Path(f"{path}.json")):
+        if not file.is_file():
+            raise EngineUnavailableError(
+                f"there is no file {file}", fix="a Piper voice is two files, NAME.onnx and NAME.onnx.json"
+            )
+    return path
+
+
+def _load(path: Path | None, options: TtsOptions) -> tuple[PiperVoice, tuple[str, ...]]:
+    if path is None:
+        with builtin_folder() as folder:
+            return _load(folder / BUILTIN_FILE, options)
+    try:
+        described = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
+        config = PiperConfig.from_dict(described)
+        voice = PiperVoice(session=_session(path, options.workers), config=config)
+        family = described.get("language", {}).get("family") or re.split("[-_]", config.espeak_voice)[0]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineError(f"{path.name} is not a Piper voice ({type(error).__name__})") from error
+    for _ in voice.synthesize("ready"):
+        pass
+    return voice, (_ESPEAK_LANGUAGES.get(family, family[:2]),)
+
+
+def _session(path: Path, workers: int) -> onnxruntime.InferenceSession:
+    """The session `PiperVoice.load` makes, but with the processor shared among `workers` fairly."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = max(1, (os.cpu_count() or 1) // workers)
+    options.inter_op_num_threads = 1
+    # Threads that spin between runs take the processor from the calls in progress.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Speakable pieces of `text`, cut between words where it is long."""
+    # Piper takes [[…]] for raw phonemes; in text from a model they are only brackets.
+    words = text.replace("[[", " ").replace("]]", " ").split()
+    piece = ""
+    for word in words:
+        for part in (word[i : i + MAX_PIECE_CHARS] for i in range(0, len(word), MAX_PIECE_CHARS)):
+            if piece and len(piece) + 1 + len(part) > MAX_PIECE_CHARS:
+                yield piece
+                piece = part
+            else:
+                piece = f"{piece} {part}" if piece else part
+    if any(letter.isalnum() for letter in piece):
+        yield piece
+
+
+def _next(chunks: Iterator[AudioChunk]) -> AudioChunk | None:
+    return next(chunks, None)
+
+
+def _without_lead(samples: NDArray[np.int16], rate_hz: int) -> NDArray[np.int16]:
+    audible = np.flatnonzero(np.abs(samples.astype(np.int32)) > _AUDIBLE)
+    if not len(audible):
+        return samples
+    return samples[max(0, int(audible[0]) - rate_hz * LEAD_MS // 1000) :]
