@@ -1,6 +1,8 @@
 # Two commands: `make run` starts the service, `make test` runs the tests. Both install what they need.
 
-PYTHON ?= $(firstword $(foreach v,3.12 3.13 3.11,$(if $(shell command -v python$(v)),python$(v))) python3)
+# A name on the path is not enough: some version managers put one there that only says what it would run.
+PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && exit; done; echo python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable

@@ -26,6 +26,8 @@ class PeerAccess:
     url: str
     key: str | None = None
     token_provider: Callable[[], Awaitable[str]] | None = None
+    #: In place of what the signalling server sends; empty: use that.
+    ice_servers: tuple[IceServer, ...] = ()
 
 
 class Access:
@@ -62,13 +64,13 @@ class Access:
     def for_agent(self, agent_id: str, room: str, name: str) -> PeerAccess:
         """An agent's own access to its one room."""
         if self._pair is None:
-            return PeerAccess(self.url, key=self._key)
+            return PeerAccess(self.url, key=self._key, ice_servers=self.ice_servers)
 
         async def provide() -> str:
             token, _ = self._mint(AGENT_ID_PREFIX + agent_id, room, {"role": ROLE_AGENT, "name": name})
             return token
 
-        return PeerAccess(self.url, token_provider=provide)
+        return PeerAccess(self.url, token_provider=provide, ice_servers=self.ice_servers)
 
     async def caller_access(self, room: str, name: str | None) -> CallerAccess:
         """One caller's access to one room, for the page or a program."""
@@ -82,8 +84,7 @@ class Access:
     def _mint(self, peer_id: str, room: str, peer_metadata: dict[str, str]) -> tuple[str, int]:
         assert self._pair is not None
         key_id, secret = self._pair
-        # A caller's room may contain pattern characters' look-alikes only if ROOM_PATTERN allowed them: it
-        # does not, so a room's name is also the pattern that matches it alone.
+        # ROOM_PATTERN has no wildcards in it, so a room's name is also the pattern that matches it alone.
         return mint_token(
             key_id,
             secret,

@@ -8,11 +8,11 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from agent.realtime import Peer, PeerError
+from agent.realtime import Peer, SignallingError
 from pipelines.reports import Caption, Latency, Problem, Report, StateChanged
 
 _log = logging.getLogger(__name__)
-_DROPPED = Counter("voice_agent_room_messages_dropped_total", "Messages to the room not delivered", ["why"])
+_UNSENT = Counter("voice_agent_room_messages_unsent_total", "Messages to the room not delivered", ["why"])
 
 #: Messages that may wait for the signalling server. When more do, captions of unfinished sentences are
 #: dropped first: a later one replaces them anyway.
@@ -32,7 +32,7 @@ class Outbox:
         """Tell everybody in the room."""
         unfinished = isinstance(report, Caption) and not report.final
         if unfinished and self._waiting.qsize() >= MAX_WAITING - _KEPT_FOR_FINALS:
-            _DROPPED.labels("queue full").inc()
+            _UNSENT.labels("queue full").inc()
             return
         self._put(None, self._message(report))
 
@@ -49,15 +49,15 @@ class Outbox:
                     await self._peer.send(message)
                 else:
                     await self._peer.send_to(peer_id, message)
-            except PeerError as error:
-                _DROPPED.labels("not sent").inc()
+            except (SignallingError, ValueError) as error:
+                _UNSENT.labels("not sent").inc()
                 _log.debug("a message to the room was not sent: %s", error)
 
     def _put(self, peer_id: str | None, message: dict[str, Any]) -> None:
         try:
             self._waiting.put_nowait((peer_id, message))
         except asyncio.QueueFull:
-            _DROPPED.labels("queue full").inc()
+            _UNSENT.labels("queue full").inc()
 
     def _message(self, report: Report) -> dict[str, Any]:
         match report:

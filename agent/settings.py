@@ -81,7 +81,7 @@ class RoomsOptions(Section):
     #: A secret pair (``sk_id_…`` and ``sk_secret_…``): tokens are minted here, one room each.
     secret_key_id: str | None = None
     secret_key: SecretStr | None = None
-    #: Used when the signalling server names none.
+    #: What the embedded hub tells its clients; elsewhere, in place of what the server there sends.
     ice_servers: tuple[IceServer, ...] = ()
     #: How long a caller's token for the page lasts.
     token_ttl_s: Annotated[int, Field(ge=60, le=86_400)] = 3600

@@ -20,10 +20,10 @@ from agent.realtime import (
     DataReceived,
     FatalError,
     Peer,
-    PeerError,
     PeerJoined,
     PeerLeft,
     RemotePeer,
+    SignallingError,
     TrackAdded,
     iter_speech,
 )
@@ -129,12 +129,17 @@ class Worker:
                 async with conversation:
                     self._conversation = conversation
                     await self._call(peer, conversation, outbox)
-        except PeerError as error:
+        except SignallingError as error:
             raise DispatchError(str(error)) from error
 
     def _connect(self) -> Peer:
         access = self._access
-        return Peer(access.url, key=access.key, token_provider=access.token_provider)
+        return Peer(
+            access.url,
+            key=access.key,
+            token_provider=access.token_provider,
+            ice_servers=access.ice_servers or None,
+        )
 
     async def _call(self, peer: Peer, conversation: Conversation, outbox: Outbox) -> None:
         self._watch_emptiness()
@@ -170,8 +175,8 @@ class Worker:
                     self._watch_emptiness()
                 case DataReceived(sender_id, data):
                     self._data(sender_id, data, conversation, outbox)
-                case FatalError(error):
-                    raise DispatchError(str(error)) from error
+                case FatalError(code, message):
+                    raise DispatchError(f"the room is lost: {message} ({code})")
                 case _:
                     pass
 
