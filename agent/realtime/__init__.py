@@ -1,0 +1,61 @@
+"""The room layer: a signalling client, a WebRTC peer, and audio out of it and into it."""
+
+from agent.realtime.backoff import Backoff
+from agent.realtime.errors import (
+    AckTimeoutError,
+    DisconnectedError,
+    FrameTooLargeError,
+    NotConnectedError,
+    ServerRequestError,
+    SignallingConnectError,
+    SignallingError,
+    TokenProviderError,
+)
+from agent.realtime.ice import IceServer, parse_ice_servers
+from agent.realtime.link import Timeouts
+from agent.realtime.peer import Peer
+from agent.realtime.peer_events import (
+    DataReceived,
+    FatalError,
+    PeerEvent,
+    PeerEvents,
+    PeerJoined,
+    PeerLeft,
+    StateChanged,
+    TrackAdded,
+    TrackEnded,
+)
+from agent.realtime.receive import iter_audio, iter_speech
+from agent.realtime.remote import RemotePeer
+from agent.realtime.source import AudioSource
+from agent.realtime.tokens import mint_token
+
+__all__ = [
+    "AckTimeoutError",
+    "AudioSource",
+    "Backoff",
+    "DataReceived",
+    "DisconnectedError",
+    "FatalError",
+    "FrameTooLargeError",
+    "IceServer",
+    "NotConnectedError",
+    "Peer",
+    "PeerEvent",
+    "PeerEvents",
+    "PeerJoined",
+    "PeerLeft",
+    "RemotePeer",
+    "ServerRequestError",
+    "SignallingConnectError",
+    "SignallingError",
+    "StateChanged",
+    "Timeouts",
+    "TokenProviderError",
+    "TrackAdded",
+    "TrackEnded",
+    "iter_audio",
+    "iter_speech",
+    "mint_token",
+    "parse_ice_servers",
+]

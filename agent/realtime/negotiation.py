@@ -1,0 +1,169 @@
+"""Who offers, who yields, when to wait, when to start over: the rules between two peers, as a value machine.
+
+There is no caller: either side offers when it has something to send. Whose offer yields when both do is
+decided by comparing the peer ids, so both sides come to opposite answers alone. aiortc can neither roll an
+offer back nor restart ICE; instead the connection is thrown away and built anew, which the other side sees
+as a remote restart.
+
+     want                offer sent              answer               transport up
+IDLE ───► WAITING ──2 s──► OFFERED ────────────► CONNECTING ────────────► CONNECTED
+   │        (polite only)     │ 10 s no answer        │ 15 s                 │ lost
+   └── remote offer ──────────┼──────────────────────►│                      │
+                              ▼                       ▼                      ▼
+                           BACKOFF (0, 1, 2, 4, 8, 16, 30, 30, 30 s, then FAILED), each time a new connection
+
+Pure: time comes in as seconds on a monotonic clock, what to do comes out.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+#: How long the polite side gives the other to make the first offer, so that it rarely has one to give up.
+POLITE_WAIT_S = 2.0
+#: An offer not answered by then is lost: the other side missed it, or is a ghost.
+#: More than the 5 s that a remote aiortc may need to gather when its STUN server does not answer.
+ANSWER_S = 10.0
+#: From exchanged descriptions to a working transport.
+CONNECT_S = 15.0
+#: Between two connections thrown away because the other side wanted it; a hostile one could do so for ever.
+COOLDOWN_S = 2.0
+#: Waits before each attempt to connect anew, as the vendor's clients do.
+LADDER_S = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0)
+
+
+class Phase(Enum):
+    IDLE = auto()
+    WAITING = auto()
+    OFFERED = auto()
+    CONNECTING = auto()
+    CONNECTED = auto()
+    BACKOFF = auto()
+    FAILED = auto()
+
+
+class Do(Enum):
+    """What the owner of the connection has to do now."""
+
+    NOTHING = auto()
+    OFFER = auto()
+    REBUILD_AND_OFFER = auto()
+    ANSWER = auto()
+    REBUILD_AND_ANSWER = auto()
+    #: Present the same offer again after the cool-down.
+    HOLD = auto()
+    IGNORE = auto()
+    GIVE_UP = auto()
+
+
+class Negotiation:
+    """The state of one pair of peers, across all connections it goes through."""
+
+    def __init__(self, *, polite: bool) -> None:
+        self.polite = polite
+        self.phase = Phase.IDLE
+        #: When `expired` is due; None when nothing is waited for.
+        self.deadline_s: float | None = None
+        self.attempts = 0
+        #: Something to send is not negotiated yet.
+        self.wanted = False
+        self._followed_up = False
+        self._ever = False
+        self._yielded_s: float | None = None
+
+    def want(self, now_s: float) -> Do:
+        """There is something to send that has not been negotiated."""
+        self.wanted = True
+        self._followed_up = False
+        match self.phase:
+            case Phase.IDLE if self.polite and not self._ever:
+                self._go(Phase.WAITING, now_s + POLITE_WAIT_S)
+            case Phase.IDLE | Phase.CONNECTED:
+                return Do.OFFER
+            case Phase.FAILED:
+                return self.resumed(now_s)
+        return Do.NOTHING
+
+    def offered(self, now_s: float) -> None:
+        """Our offer, with all there is to send, is on its way."""
+        self.wanted = False
+        self._ever = True
+        self._go(Phase.OFFERED, now_s + ANSWER_S)
+
+    def offer_arrived(self, now_s: float, *, restarted: bool) -> Do:
+        """The other side offers; `restarted` if with other ICE credentials than before."""
+        if self.phase is Phase.OFFERED and not self.polite:
+            return Do.IGNORE
+        fresh = restarted or self.phase in (Phase.OFFERED, Phase.BACKOFF, Phase.FAILED)
+        if not fresh:
+            return Do.ANSWER
+        if self.cooldown_s(now_s) > 0:
+            return Do.HOLD
+        self._yielded_s = now_s
+        return Do.REBUILD_AND_ANSWER
+
+    def cooldown_s(self, now_s: float) -> float:
+        """How long until the other side may make us start over again."""
+        return 0.0 if self._yielded_s is None else max(0.0, self._yielded_s + COOLDOWN_S - now_s)
+
+    def expects_answer(self) -> bool:
+        """Whether an answer arriving now belongs to our offer."""
+        return self.phase is Phase.OFFERED
+
+    def agreed(self, now_s: float, *, connected: bool, unsatisfied: bool) -> Do:
+        """Our answer is on its way, or the other side's is in force.
+
+        `unsatisfied`: there was no place for something we want to send; one offer of our own follows, never
+        more than one in a row.
+        """
+        self._ever = True
+        self.wanted = unsatisfied and not self._followed_up
+        self._followed_up = unsatisfied
+        self._go(Phase.CONNECTING, now_s + CONNECT_S)
+        return self.connected() if connected else Do.NOTHING
+
+    def connected(self) -> Do:
+        """The transport works."""
+        if self.phase is not Phase.CONNECTING:
+            return Do.NOTHING
+        self._go(Phase.CONNECTED, None)
+        self.attempts = 0
+        return Do.OFFER if self.wanted else Do.NOTHING
+
+    def lost(self, now_s: float) -> Do:
+        """The transport broke, or a description could not be sent or applied."""
+        if self.phase in (Phase.IDLE, Phase.WAITING, Phase.BACKOFF, Phase.FAILED):
+            return Do.NOTHING
+        if self.attempts >= len(LADDER_S):
+            self._go(Phase.FAILED, None)
+            return Do.GIVE_UP
+        delay_s = LADDER_S[self.attempts]
+        if self.attempts == 0 and self.polite:
+            # Both sides notice at about the same time: let the other one's offer come first.
+            delay_s = POLITE_WAIT_S
+        self.attempts += 1
+        self._go(Phase.BACKOFF, now_s + delay_s)
+        return self.expired(now_s)
+
+    def resumed(self, now_s: float) -> Do:
+        """Messages get through again: start over what was under way, leave a working connection alone."""
+        if self.phase in (Phase.OFFERED, Phase.BACKOFF, Phase.FAILED):
+            self.attempts = 0
+            self._go(Phase.BACKOFF, now_s + (POLITE_WAIT_S if self.polite else 0.0))
+            return self.expired(now_s)
+        return self.want(now_s) if self.wanted else Do.NOTHING
+
+    def expired(self, now_s: float) -> Do:
+        """Time has passed. Does nothing before `deadline_s`."""
+        if self.deadline_s is None or now_s < self.deadline_s:
+            return Do.NOTHING
+        match self.phase:
+            case Phase.WAITING:
+                return Do.OFFER
+            case Phase.BACKOFF:
+                return Do.REBUILD_AND_OFFER
+        return self.lost(now_s)
+
+    def _go(self, phase: Phase, deadline_s: float | None) -> None:
+        self.phase = phase
+        self.deadline_s = deadline_s

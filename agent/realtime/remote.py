@@ -1,0 +1,391 @@
+"""One other participant: its connection through all rebuilds, its tracks, and what it says about them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, Literal, TypeAlias
+from uuid import uuid4
+
+from aiortc import MediaStreamTrack
+from prometheus_client import Counter
+
+from agent.realtime import aiortc_seam, sdp, signals
+from agent.realtime.connection import MAX_CANDIDATES, Connection, ReceivedTrack
+from agent.realtime.ice import IceServer
+from agent.realtime.ice_choice import configuration
+from agent.realtime.negotiation import Do, Negotiation, Phase
+from agent.realtime.peer_events import PeerEvent, StateChanged, TrackAdded, TrackEnded
+from agent.realtime.signals import Candidate, Description, TrackMeta
+from agent.realtime.source import AudioSource
+
+logger = logging.getLogger(__name__)
+
+REBUILDS = Counter("voice_agent_connection_rebuilds_total", "Connections thrown away and made anew", ["why"])
+NEGOTIATION_ERRORS = Counter(
+    "voice_agent_negotiation_errors_total", "Descriptions that could not be made or applied", ["step"]
+)
+DROPPED_SIGNALS = Counter(
+    "voice_agent_signals_dropped_total", "Signals of a remote peer dropped because too many waited"
+)
+
+#: Signals that wait while one is being worked on; candidates come in dozens.
+MAX_WAITING_SIGNALS = 512
+MAX_TRACK_METAS = 512
+
+RemoteState: TypeAlias = Literal["idle", "connecting", "connected", "reconnecting", "failed", "closed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A source that every remote peer gets a track of."""
+
+    source: AudioSource
+    stream_id: str
+    metadata: Mapping[str, Any] | None
+    track_id: str = field(default_factory=lambda: str(uuid4()))
+
+    def meta(self) -> TrackMeta:
+        return TrackMeta(self.track_id, self.metadata, "audio", self.stream_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a remote peer needs of the room it is in."""
+
+    #: Sends a payload to a peer id; False if it did not get through.
+    send: Callable[[str, Any], Awaitable[bool]]
+    is_online: Callable[[], bool]
+    ice_servers: Callable[[], Sequence[IceServer]]
+    outgoing: Sequence[Outgoing]
+    emit: Callable[[PeerEvent], None]
+    #: Runs something to its end without waiting for it here.
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
+
+
+class _Ask(Enum):
+    NEGOTIATE = auto()
+    RESUME = auto()
+    RELEASE = auto()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Moved:
+    """The state of `connection` changed."""
+
+    connection: Connection
+
+
+@dataclass(frozen=True, slots=True)
+class _StartOver:
+    """Our own id is another now: to the other side we are somebody else."""
+
+    polite: bool
+
+
+_Item: TypeAlias = Description | Candidate | Outgoing | _Ask | _Moved | _StartOver | None
+
+
+class RemotePeer:
+    """Another peer in the room. The object stays the same while connections to it come and go.
+
+    One task works through an inbox, so that nothing here ever happens twice at a time.
+    """
+
+    def __init__(
+        self, peer_id: str, metadata: Mapping[str, Any] | None, *, polite: bool, around: Surroundings
+    ) -> None:
+        self.id = peer_id
+        #: What the peer's token says about it in public; replaced when it comes back with another.
+        self.metadata = metadata
+        self.state: RemoteState = "idle"
+        self._around = around
+        self._negotiation = Negotiation(polite=polite)
+        self._connection: Connection | None = None
+        self._was_connected = False
+        self._inbox: asyncio.Queue[_Item] = asyncio.Queue()
+        self._held: list[Description | Candidate] = []
+        self._metas: OrderedDict[str, TrackMeta] = OrderedDict()
+        self._tracks: set[MediaStreamTrack] = set()
+
+    def deliver(self, signal: Description | Candidate | TrackMeta) -> None:
+        """Take a signal this peer sent."""
+        if isinstance(signal, TrackMeta):
+            self._remember(signal)
+        else:
+            self._put(signal)
+
+    def send_also(self, outgoing: Outgoing) -> None:
+        """Send one more source to this peer."""
+        self._put(outgoing)
+
+    def resume(self) -> None:
+        """Signalling works again. A working connection is left alone."""
+        self._put(_Ask.RESUME)
+
+    def start_over(self, *, polite: bool) -> None:
+        """Connect anew, under another id of our own."""
+        self._put(_StartOver(polite))
+
+    async def run(self) -> None:
+        """Keep connected until cancelled; then close."""
+        try:
+            await self._introduce()
+            while True:
+                await self._handle(await self._next())
+                self._show_state()
+        finally:
+            self.end_tracks()
+            self.state = "closed"
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                await connection.close()
+
+    def end_tracks(self) -> None:
+        """Report every track as ended."""
+        for track in list(self._tracks):
+            self._track_ended(track)
+
+    # ---- the inbox ----------------------------------------------------------------------------------
+
+    def _put(self, item: _Item) -> None:
+        # Only what strangers send is bounded; what happens here is little, and must not be lost.
+        if isinstance(item, Description | Candidate) and self._inbox.qsize() >= MAX_WAITING_SIGNALS:
+            DROPPED_SIGNALS.inc()
+        else:
+            self._inbox.put_nowait(item)
+
+    async def _next(self) -> _Item:
+        """The next item, or None when a deadline has passed. Without signalling, time stands still."""
+        deadline_s = self._negotiation.deadline_s
+        if deadline_s is None or not self._around.is_online():
+            return await self._inbox.get()
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                return await self._inbox.get()
+        except TimeoutError:
+            return None
+
+    async def _handle(self, item: _Item) -> None:
+        match item:
+            case None:
+                await self._perform(self._negotiation.expired(_now_s()))
+            case Description("offer"):
+                await self._offer_arrived(item)
+            case Description():
+                await self._answer_arrived(item)
+            case Candidate():
+                await self._candidate_arrived(item)
+            case Outgoing():
+                await self._tell_meta(item)
+                if self._connection is not None:
+                    self._attach(self._connection, item)
+                await self._perform(self._negotiation.want(_now_s()))
+            case _Moved(connection):
+                if connection is self._connection:
+                    await self._connection_moved(connection)
+            case _Ask.RESUME:
+                await self._perform(self._negotiation.resumed(_now_s()))
+            case _Ask.RELEASE:
+                held, self._held = self._held, []
+                for signal in held:
+                    await self._handle(signal)
+            case _StartOver(polite):
+                self._replace_connection()
+                self._negotiation = Negotiation(polite=polite)
+                await self._introduce()
+
+    async def _introduce(self) -> None:
+        for outgoing in self._around.outgoing:
+            await self._tell_meta(outgoing)
+        if self._around.outgoing:
+            await self._perform(self._negotiation.want(_now_s()))
+
+    async def _tell_meta(self, outgoing: Outgoing) -> None:
+        if outgoing.metadata is not None:
+            await self._around.send(self.id, signals.track_meta(outgoing.meta()))
+
+    # ---- negotiation --------------------------------------------------------------------------------
+
+    async def _perform(self, do: Do) -> None:
+        while do in (Do.OFFER, Do.REBUILD_AND_OFFER) and self._around.is_online():
+            if do is Do.REBUILD_AND_OFFER:
+                REBUILDS.labels("lost").inc()
+                self._replace_connection(keep_sections=True)
+            do = await self._offer()
+        if do is Do.GIVE_UP:
+            logger.warning("gave up connecting to a peer after %d attempts", self._negotiation.attempts)
+
+    async def _offer(self) -> Do:
+        connection = self._connection or self._new_connection()
+        self._negotiation.offered(_now_s())
+        try:
+            offer = await connection.make_offer()
+        except Exception as error:
+            # aiortc raises anything from InvalidStateError to KeyError; a new connection is the only remedy.
+            self._count_error("offer", error)
+            return self._negotiation.lost(_now_s())
+        if not await self._send_description("offer", offer):
+            return self._negotiation.lost(_now_s())
+        return Do.NOTHING
+
+    async def _offer_arrived(self, offer: Description) -> None:
+        ufrag = sdp.ice_ufrag(offer.sdp)
+        restarted = self._connection is not None and self._connection.remote_ufrag not in (None, ufrag)
+        match self._negotiation.offer_arrived(_now_s(), restarted=restarted):
+            case Do.HOLD:
+                self._hold(offer)
+                return
+            case Do.IGNORE:
+                return
+            case Do.REBUILD_AND_ANSWER:
+                REBUILDS.labels("remote").inc()
+                self._replace_connection()
+        await self._answer(offer)
+
+    async def _answer(self, offer: Description) -> None:
+        connection = self._connection or self._new_connection()
+        try:
+            answer = await connection.answer_offer(offer.sdp)
+        except Exception as error:
+            # The description is a stranger's, and what aiortc raises for a bad one is not specified.
+            self._count_error("answer", error)
+            self._replace_connection()
+            await self._perform(self._negotiation.lost(_now_s()))
+            return
+        is_sent = await self._send_description("answer", answer)
+        await self._agreed(connection)
+        if not is_sent:
+            await self._perform(self._negotiation.lost(_now_s()))
+
+    async def _answer_arrived(self, answer: Description) -> None:
+        if self._connection is None or not self._negotiation.expects_answer():
+            return
+        try:
+            await self._connection.apply_answer(answer.sdp)
+        except Exception as error:
+            # As for an offer.
+            self._count_error("apply", error)
+            await self._perform(self._negotiation.lost(_now_s()))
+            return
+        await self._agreed(self._connection)
+
+    async def _agreed(self, connection: Connection) -> None:
+        do = self._negotiation.agreed(
+            _now_s(), connected=connection.state == "connected", unsatisfied=connection.unsatisfied
+        )
+        await self._perform(do)
+
+    async def _candidate_arrived(self, candidate: Candidate) -> None:
+        if self._held:
+            if len(self._held) <= MAX_CANDIDATES:
+                self._held.append(candidate)
+        elif self._connection is not None:
+            await self._connection.add_candidate(candidate)
+
+    def _hold(self, offer: Description) -> None:
+        if not self._held:
+            wait_s = self._negotiation.cooldown_s(_now_s())
+            asyncio.get_running_loop().call_later(wait_s, self._put, _Ask.RELEASE)
+        self._held = [offer]
+
+    async def _send_description(self, kind: str, text: str) -> bool:
+        if not await self._around.send(self.id, signals.description(kind, text)):
+            return False
+        return await self._around.send(self.id, signals.end_of_candidates())
+
+    def _count_error(self, step: str, error: Exception) -> None:
+        NEGOTIATION_ERRORS.labels(step).inc()
+        logger.warning("negotiation with a peer failed at %s: %s", step, type(error).__name__)
+
+    # ---- connections --------------------------------------------------------------------------------
+
+    def _new_connection(self, kinds: Sequence[str] = ()) -> Connection:
+        connection = Connection(
+            configuration(self._around.ice_servers(), self._negotiation.attempts),
+            on_state=lambda moved: self._put(_Moved(moved)),
+            on_track=self._track_arrived,
+            kinds=kinds,
+        )
+        for outgoing in self._around.outgoing:
+            self._attach(connection, outgoing)
+        self._connection = connection
+        return connection
+
+    def _replace_connection(self, *, keep_sections: bool = False) -> None:
+        """Close the connection in the background; with `keep_sections` its successor is made at once."""
+        old, self._connection = self._connection, None
+        self.end_tracks()
+        if old is not None:
+            self._around.spawn(old.close())
+            if keep_sections:
+                self._new_connection(old.kinds)
+
+    def _attach(self, connection: Connection, outgoing: Outgoing) -> None:
+        if connection.sends(outgoing.track_id):
+            return
+        track = outgoing.source.new_track()
+        aiortc_seam.set_track_id(track, outgoing.track_id)
+        connection.attach(track, outgoing.stream_id)
+
+    async def _connection_moved(self, connection: Connection) -> None:
+        if connection.state == "connected":
+            self._was_connected = True
+            await self._perform(self._negotiation.connected())
+        elif connection.state in ("failed", "closed"):
+            await self._perform(self._negotiation.lost(_now_s()))
+
+    def _show_state(self) -> None:
+        state = self._visible_state()
+        if state != self.state:
+            self.state = state
+            self._around.emit(StateChanged(self, state))
+
+    def _visible_state(self) -> RemoteState:
+        phase = self._negotiation.phase
+        if phase is Phase.CONNECTED:
+            return "connected"
+        if phase is Phase.OFFERED and self._connection is not None and self._connection.state == "connected":
+            return "connected"
+        if phase is Phase.FAILED:
+            return "failed"
+        if phase is Phase.IDLE:
+            return "idle"
+        return "reconnecting" if self._was_connected else "connecting"
+
+    # ---- tracks -------------------------------------------------------------------------------------
+
+    def _remember(self, meta: TrackMeta) -> None:
+        if meta.metadata is None:
+            self._metas.pop(meta.track_id, None)
+            return
+        self._metas[meta.track_id] = meta
+        while len(self._metas) > MAX_TRACK_METAS:
+            self._metas.popitem(last=False)
+
+    def _track_arrived(self, received: ReceivedTrack) -> None:
+        track = received.track
+        self._tracks.add(track)
+        track.on("ended", lambda: self._track_ended(track))
+        self._around.emit(TrackAdded(self, track, received.stream_id, self._metadata_of(received)))
+
+    def _track_ended(self, track: MediaStreamTrack) -> None:
+        if track in self._tracks:
+            self._tracks.discard(track)
+            self._around.emit(TrackEnded(self, track))
+
+    def _metadata_of(self, received: ReceivedTrack) -> Mapping[str, Any] | None:
+        """By the track's name where it has one, otherwise by its stream if all said of that agrees."""
+        for name in (received.track_id, received.track.id):
+            if name is not None and name in self._metas:
+                return self._metas[name].metadata
+        same = [m.metadata for m in self._metas.values() if m.stream_id and m.stream_id == received.stream_id]
+        return same[0] if same and all(metadata == same[0] for metadata in same) else None
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

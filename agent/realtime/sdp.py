@@ -1,0 +1,98 @@
+"""What the peer layer must read from and change in session descriptions. Pure text in, pure text out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+MAX_SDP_CHARS = 60_000
+MAX_STREAMS = 256
+MAX_ID_CHARS = 256
+
+#: One-byte header extensions have 4 bits for the id; 0 is padding and 15 is reserved.
+_EXTENSION_IDS = range(1, 15)
+
+_UFRAG = re.compile(r"^a=ice-ufrag:(\S+)", re.MULTILINE)
+_SECTION = re.compile(r"^(?=m=)", re.MULTILINE)
+_KIND = re.compile(r"^m=(\w+) ")
+_MID = re.compile(r"^a=mid:(\S+)", re.MULTILINE)
+_MSID = re.compile(r"^a=(?:ssrc:\d+ )?msid:(\S+)(?: (\S+))?", re.MULTILINE)
+_EXTMAP = re.compile(r"^a=extmap:(\d+)(/\w+)? (\S+)(.*)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Msid:
+    """What a section says about its track. None where the sender names nothing."""
+
+    stream_id: str | None
+    track_id: str | None
+
+
+def ice_ufrag(sdp: str) -> str | None:
+    """The first ICE user name fragment; another one than before means the other side started over."""
+    match = _UFRAG.search(sdp)
+    return match[1] if match else None
+
+
+def kinds(sdp: str) -> list[str]:
+    """The media kind of every section, in order."""
+    return [match[1] for section in _sections(sdp) if (match := _KIND.match(section))]
+
+
+def mids(sdp: str) -> set[str]:
+    """The identifiers of all sections."""
+    return set(_MID.findall(sdp))
+
+
+def msids_by_mid(sdp: str) -> dict[str, Msid]:
+    """Stream and track id of each section that names any; at most 256, ids over 256 characters ignored."""
+    found: dict[str, Msid] = {}
+    for section in _sections(sdp)[:MAX_STREAMS]:
+        mid, msid = _MID.search(section), _MSID.search(section)
+        if mid and msid:
+            found[mid[1]] = Msid(_usable(msid[1]), _usable(msid[2]))
+    return found
+
+
+def extension_ids(sdp: str) -> dict[str, int]:
+    """The id of each header extension, by URI; the first mention counts."""
+    found: dict[str, int] = {}
+    for line in sdp.splitlines():
+        if match := _EXTMAP.match(line):
+            found.setdefault(match[3], int(match[1]))
+    return found
+
+
+def pin_extension_ids(sdp: str, negotiated: Mapping[str, int]) -> str:
+    """Give header extensions the ids they already have in this session.
+
+    aiortc numbers them anew in each offer, which a browser that offered first refuses. An extension not
+    negotiated yet gets an unused id, and is left out when there is none.
+    """
+    if not negotiated:
+        return sdp
+    ids = dict(negotiated)
+    free = iter(sorted(set(_EXTENSION_IDS) - set(ids.values())))
+    return "".join(_pinned(sdp.splitlines(keepends=True), ids, free))
+
+
+def _pinned(lines: Iterable[str], ids: dict[str, int], free: Iterator[int]) -> Iterator[str]:
+    for line in lines:
+        match = _EXTMAP.match(line.rstrip("\r\n"))
+        if match is None:
+            yield line
+            continue
+        uri = match[3]
+        number = ids[uri] if uri in ids else next(free, None)
+        if number is not None:
+            ids[uri] = number
+            yield f"a=extmap:{number}{match[2] or ''} {uri}{match[4]}\r\n"
+
+
+def _sections(sdp: str) -> list[str]:
+    return _SECTION.split(sdp)[1:]
+
+
+def _usable(name: str | None) -> str | None:
+    return None if name is None or name == "-" or len(name) > MAX_ID_CHARS else name
