@@ -1,0 +1,262 @@
+"""Conversations with real engines: real speech goes in, in real time, and real speech comes out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+
+from agent.realtime import AudioSource
+from pipelines.audio import SPEECH_RATE_HZ, Pcm, Samples, to_float
+from pipelines.base import EngineError, EngineInfo
+from pipelines.engines import Engines
+from pipelines.llm.base import Delta, Message, TextDelta, ToolSpec
+from pipelines.options import LlmOptions, ModelsOptions, SttOptions, TtsOptions, TurnOptions, VadOptions
+from pipelines.persona import Persona
+from pipelines.reports import Caption, Latency, Problem, Report, State, StateChanged
+from pipelines.tts.base import TextToSpeech
+from pipelines.voice import Conversation
+
+PERSONA = Persona(
+    name="test",
+    instructions="Be brief.",
+    greeting="Hello! What can I do for you?",
+    phrases=("what is twelve times three", "tell me a story", "please stop talking now", "good morning"),
+)
+
+
+@pytest.fixture(scope="module")
+async def engines() -> AsyncIterator[Engines]:
+    engines = await Engines.load(
+        ModelsOptions(fetch=False),
+        SttOptions(engine="pocketsphinx"),
+        TtsOptions(voice="builtin"),
+        LlmOptions(engine="scripted"),
+    )
+    yield engines
+    await engines.close()
+
+
+async def said(voice: TextToSpeech, text: str) -> Samples:
+    """`text` as a caller's speech at 16 kHz, which is the built-in voice's own rate."""
+    pieces = [to_float(pcm.samples) async for pcm in voice.synthesize(text)]
+    assert pieces
+    return np.concatenate(pieces) * 0.5
+
+
+class Line:
+    """A caller's microphone: plays what is put on it in real time, silence otherwise, until it hangs up."""
+
+    def __init__(self) -> None:
+        self._speech: Samples = np.zeros(0, np.float32)
+        self._hung_up = False
+
+    def say(self, speech: Samples) -> None:
+        self._speech = np.concatenate([self._speech, speech])
+
+    def hang_up(self) -> None:
+        self._hung_up = True
+
+    async def audio(self) -> AsyncIterator[Samples]:
+        block = SPEECH_RATE_HZ // 50
+        next_s = asyncio.get_running_loop().time()
+        while not self._hung_up:
+            piece, self._speech = self._speech[:block], self._speech[block:]
+            yield np.pad(piece, (0, block - len(piece)))
+            next_s += 0.02
+            await asyncio.sleep(max(0.0, next_s - asyncio.get_running_loop().time()))
+
+
+class Call:
+    """A conversation with one caller, and everything it reported."""
+
+    def __init__(self, conversation: Conversation, reports: list[Report], news: asyncio.Event) -> None:
+        self.conversation = conversation
+        self.reports = reports
+        self.line = Line()
+        self._news = news
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._news.clear()
+            await self._news.wait()
+
+    def finals(self, speaker: str) -> list[Caption]:
+        return [
+            r for r in self.reports if isinstance(r, Caption) and r.speaker == speaker and r.final and r.text
+        ]
+
+    async def answered(self, count: int = 1) -> Caption:
+        await self.until(lambda: len(self.finals("agent")) >= count)
+        return self.finals("agent")[-1]
+
+    @property
+    def states(self) -> list[State]:
+        return [r.state for r in self.reports if isinstance(r, StateChanged)]
+
+
+@asynccontextmanager
+async def call(engines: Engines, persona: Persona = PERSONA, **parts: object) -> AsyncIterator[Call]:
+    reports: list[Report] = []
+    news = asyncio.Event()
+
+    def report(item: Report) -> None:
+        reports.append(item)
+        news.set()
+
+    voice = await engines.voice(None, None)
+    chosen = {"stt": engines.stt, "llm": engines.llm, "voice": voice} | parts
+    async with AudioSource() as playout, asyncio.TaskGroup() as tasks, Conversation(
+        **chosen,  # type: ignore[arg-type]
+        playout=playout,
+        persona=persona,
+        vad=VadOptions(),
+        turns=TurnOptions(),
+        report=report,
+    ) as conversation:
+        one = Call(conversation, reports, news)
+        hearing = tasks.create_task(conversation.hear("ann", one.line.audio()))
+        yield one
+        one.line.hang_up()
+        await hearing
+
+
+async def test_a_spoken_question_is_heard_thought_about_and_answered_aloud(engines: Engines) -> None:
+    async with call(engines) as one:
+        one.line.say(await said(await engines.voice(None, None), "What is twelve times three?"))
+        answer = await one.answered()
+        assert [c.text.lower().rstrip("?.") for c in one.finals("caller")] == ["what is twelve times three"]
+        assert "36" in answer.text or "thirty" in answer.text
+        assert not answer.interrupted
+        assert one.states == [State.LISTENING, State.THINKING, State.SPEAKING, State.LISTENING]
+        (latency,) = [r for r in one.reports if isinstance(r, Latency)]
+        assert latency.total_ms == pytest.approx(sum(latency.steps_ms.values()))
+        assert latency.turn == 1
+        partials = [
+            r for r in one.reports if isinstance(r, Caption) and not r.final and r.speaker == "caller"
+        ]
+        assert partials, "captions are live"
+
+
+async def test_speech_over_the_reply_stops_it_and_only_what_was_heard_was_said(engines: Engines) -> None:
+    voice = await engines.voice(None, None)
+    llm = Echo("one two three four five six seven eight nine ten. " * 10)
+    async with call(engines, llm=llm) as one:
+        one.conversation.typed("ann", "count")
+        await one.until(lambda: State.SPEAKING in one.states)
+        await asyncio.sleep(1.0)
+        one.line.say(await said(voice, "Please stop talking now."))
+        cut = await one.answered()
+        assert cut.interrupted
+        assert 0 < len(cut.text) < len(llm.text) / 2
+        await one.answered(2)
+        assert llm.asked[1][-2].content == f"{cut.text}…"
+        assert one.finals("caller")[-1].text.lower().startswith("please stop")
+
+
+async def test_typed_text_is_answered_and_silence_is_not(engines: Engines) -> None:
+    async with call(engines) as one:
+        one.line.say(np.random.default_rng(1).normal(0, 0.001, SPEECH_RATE_HZ).astype(np.float32))
+        one.conversation.typed("ann", "  ")
+        one.conversation.typed("ann", "What is your name?")
+        await one.answered()
+        await asyncio.sleep(0.5)
+        assert len(one.finals("agent")) == 1
+        assert [c.text for c in one.finals("caller")] == ["What is your name?"]
+
+
+async def test_the_greeting(engines: Engines) -> None:
+    async with call(engines) as one:
+        one.conversation.greet()
+        assert (await one.answered()).text == PERSONA.greeting
+
+
+class Echo:
+    """A language model that always says the same, and remembers what it was asked."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.asked: list[Sequence[Message]] = []
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo("llm", "echo", "echo", "test")
+
+    async def stream(
+        self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()
+    ) -> AsyncGenerator[Delta, None]:
+        self.asked.append(messages)
+        for word in self.text.split(" "):
+            yield TextDelta(word + " ")
+
+    async def close(self) -> None:
+        pass
+
+
+class BrokenLlm(Echo):
+    async def stream(
+        self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()
+    ) -> AsyncGenerator[Delta, None]:
+        raise EngineError("the endpoint is gone")
+        yield TextDelta("")
+
+
+async def test_a_broken_language_model_is_apologised_for(engines: Engines) -> None:
+    async with call(engines, llm=BrokenLlm("")) as one:
+        one.conversation.typed("ann", "hello")
+        assert (await one.answered()).text == PERSONA.sorry_no_answer
+        assert any(isinstance(r, Problem) for r in one.reports)
+        one.conversation.typed("ann", "hello again")
+        await one.answered(2)
+
+
+class BrokenVoice:
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo("tts", "broken", "broken", "test")
+
+    async def synthesize(self, text: str) -> AsyncGenerator[Pcm, None]:
+        raise EngineError("out of order")
+        yield Pcm(np.zeros(0, np.int16), 1)
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_broken_voice_leaves_the_captions(engines: Engines) -> None:
+    async with call(engines, voice=BrokenVoice()) as one:
+        one.conversation.typed("ann", "What is your name?")
+        assert (await one.answered()).text
+        assert len([r for r in one.reports if isinstance(r, Problem)]) == 1, "said once a reply"
+
+
+async def test_a_language_the_recogniser_does_not_speak_is_said_so(engines: Engines) -> None:
+    german = PERSONA.model_copy(update={"language": "de"})
+    async with call(engines, german) as one:
+        one.line.say(await said(await engines.voice(None, None), "Guten Morgen, wie geht es?"))
+        assert (await one.answered()).text == PERSONA.sorry_language
+
+
+async def test_two_callers_are_each_heard(engines: Engines) -> None:
+    voice = await engines.voice(None, None)
+    async with call(engines) as one, asyncio.TaskGroup() as tasks:
+        bob = Line()
+        hearing = tasks.create_task(one.conversation.hear("bob", bob.audio()))
+        one.line.say(await said(voice, "Good morning."))
+        bob.say(await said(voice, "What is twelve times three?"))
+        await one.answered()
+        assert {c.peer for c in one.finals("caller")} == {"ann", "bob"}
+        bob.hang_up()
+        await hearing
+
+
+async def test_when_the_caller_hangs_up_the_reply_stops(engines: Engines) -> None:
+    async with call(engines, llm=Echo("a long story. " * 100)) as one:
+        one.conversation.typed("ann", "go on")
+        await one.until(lambda: State.SPEAKING in one.states)
+        one.line.hang_up()
+        assert (await one.answered()).interrupted
+        await one.conversation.quiet()
