@@ -103,12 +103,17 @@ class Connection:
             self._wake.set()
             self._ended.set()
 
-    async def run(self, handle: Callable[[ClientFrame], None]) -> None:
-        """Serve the connection until it ends; `handle` is called with each frame, in order."""
+    async def run(self, handle: Callable[[ClientFrame], None], leave: Callable[[], None]) -> None:
+        """Serve the connection until it ends; `handle` is called with each frame, in order.
+
+        `leave` is called as soon as the end is certain, before the last frames are sent: a reader that is
+        stuck must not stay in its rooms meanwhile.
+        """
         async with asyncio.TaskGroup() as tasks:
             writer = tasks.create_task(self._write())
             reader = tasks.create_task(self._read(handle))
             await self._ended.wait()
+            leave()
             if self._closing is not None:
                 await asyncio.wait([writer], timeout=CLOSE_DEADLINE_S)
             writer.cancel()

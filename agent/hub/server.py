@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
 from agent.realtime.codes import MAX_CLIENT_FRAME_BYTES, CloseCode
-from agent.realtime.frames import ClientFrame, GoingAway, JsonObject, Welcome, encode
+from agent.realtime.frames import GoingAway, JsonObject, Welcome, encode
 from agent.realtime.ice import IceServer
 
 from .auth import Admission, CloseRefusedError, HttpRefusedError, admit
@@ -154,7 +154,10 @@ class Hub:
         try:
             if self._is_closed:
                 connection.close(CloseCode.GOING_AWAY, "server shutdown")
-            await connection.run(lambda frame: self._handle(connection, frame))
+            await connection.run(
+                handle=lambda frame: self._deliver(self.rooms.handle(connection.id, frame)),
+                leave=lambda: self._deliver(self.rooms.disconnect(connection.id)),
+            )
         finally:
             if expiry is not None:
                 expiry.cancel()
@@ -180,9 +183,6 @@ class Hub:
         delay_s = min(max(left_s, 0.0), MAX_LIFETIME_S)
         loop = asyncio.get_running_loop()
         return loop.call_later(delay_s, connection.close, CloseCode.TOKEN_EXPIRED, "the token has expired")
-
-    def _handle(self, connection: Connection, frame: ClientFrame) -> None:
-        self._deliver(self.rooms.handle(connection.id, frame))
 
     def _deliver(self, outputs: Sequence[Output]) -> None:
         texts: dict[int, str] = {}

@@ -66,6 +66,8 @@ class Timeouts:
     close_s: float = 1.0
     #: Without any frame for this long the connection counts as dead; None or 0: never.
     inactivity_s: float | None = 60.0
+    #: Between the repetitions of a subscription the server would not give back after a reconnect.
+    replay_pause_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,8 @@ class Link:
                     case Message() | Direct() | Presence() | GoingAway() | ErrorFrame():
                         if not deliver(frame):
                             await self.close(CloseCode.CLIENT_INACTIVITY, "event queue full")
+                            # What the library still holds belongs to a picture that is being thrown away.
+                            return Loss(CloseCode.CLIENT_INACTIVITY, "event queue full")
         except websockets.exceptions.ConnectionClosed as closed:
             return _loss(closed)
 

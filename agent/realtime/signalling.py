@@ -35,7 +35,6 @@ TokenProvider = Callable[[], Awaitable[str]]
 
 #: A rejected subscription replay is repeated this often on the same connection.
 REPLAY_RETRIES = 3
-REPLAY_PAUSE_S = 2.0
 
 RECONNECTS = Counter("voice_agent_signalling_reconnects", "Signalling connections won back after a loss.")
 LOSSES = Counter("voice_agent_signalling_losses", "Signalling connections lost, by close code.", ["code"])
@@ -304,7 +303,7 @@ class SignallingClient:
         code = ""
         for attempt in range(1 + REPLAY_RETRIES):
             if attempt:
-                await asyncio.sleep(REPLAY_PAUSE_S)
+                await asyncio.sleep(self._timeouts.replay_pause_s)
             if channel not in self._subscriptions:
                 return
             flag = self._subscriptions[channel]
