@@ -6,13 +6,13 @@ Blocking; called from threads. Errors of the library become `HubError`, whose te
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -23,6 +23,8 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import RepoFile
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 20
 
@@ -150,5 +152,7 @@ def _readable_errors() -> Iterator[None]:
         raise NotOnHubError("there is no such model on the hub") from error
     except HfHubHTTPError as error:
         raise HubError(f"the hub answered {error.response.status_code}") from error
-    except (httpx.HTTPError, OSError) as error:
+    except Exception as error:
+        # The boundary to the library's transport, which is another one in each of its major versions.
+        log.warning("the model hub failed: %s: %s", type(error).__name__, error)
         raise HubError(f"the connection to the hub failed ({type(error).__name__})") from error

@@ -52,6 +52,10 @@ _PIPER_NAME = re.compile(
 _MANIFEST = "manifest.json"
 
 
+class UnknownModelError(EngineUnavailableError):
+    """There is no model of that name: a mistake in the settings, nothing that waiting would mend."""
+
+
 @dataclass(frozen=True, slots=True)
 class KnownModel:
     """One line of ``voice-agent models``."""
@@ -188,7 +192,7 @@ class ModelStore:
     def _folder(self, source: _Source) -> Path:
         return self.dir / source.kind / source.name
 
-    def _unknown(self, source: _Source) -> EngineUnavailableError:
+    def _unknown(self, source: _Source) -> UnknownModelError:
         if source.kind == "whisper":
             choices: list[str] = list(WHISPER_SIZES)
         else:
@@ -230,9 +234,9 @@ def _repo_name(size: str) -> str:
     return f"distil-whisper-{size[7:]}" if size.startswith("distil-") else f"whisper-{size}"
 
 
-def _no_such_model(kind: ModelKind, name: str, choices: list[str]) -> EngineUnavailableError:
+def _no_such_model(kind: ModelKind, name: str, choices: list[str]) -> UnknownModelError:
     nearest = [match for match, _, _ in process.extract(name[:100], choices, limit=3)]
-    return EngineUnavailableError(
+    return UnknownModelError(
         f"there is no {kind} model {name[:100]!r}; the nearest are {', '.join(nearest)}",
         fix="name one of them, or a path; see 'voice-agent models'",
     )

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from piper import AudioChunk, PiperConfig, PiperVoice, SynthesisConfig
 
 from pipelines.audio import Pcm
-from pipelines.base import EngineError, EngineInfo, EngineUnavailableError
+from pipelines.base import EngineError, EngineInfo
 from pipelines.jobs import JobQueue
-from pipelines.models import ModelStore
+from pipelines.models import ModelStore, UnknownModelError
 from pipelines.options import TtsOptions
 
 # At debug level piper logs the text it speaks; what people say stays out of logs.
@@ -102,7 +102,7 @@ def _files_of(voice: str) -> Path:
     path = Path(voice).expanduser()
     for file in (path, Path(f"{path}.json")):
         if not file.is_file():
-            raise EngineUnavailableError(
+            raise UnknownModelError(
                 f"there is no file {file}", fix="a Piper voice is two files, NAME.onnx and NAME.onnx.json"
             )
     return path
