@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 
 import pytest
+import pytest_asyncio
 import uvicorn
 from fastapi import FastAPI
 from hypothesis import HealthCheck, settings
 
 from agent.hub import ALL_ACTIONS, UVICORN_OPTIONS, Hub, HubOptions, PublishableKey, SecretKey
+from pipelines.engines import Engines
+from pipelines.options import LlmOptions, ModelsOptions, SttOptions, TtsOptions
 
 # The same examples in every run, and no clock: a busy machine must not make a test fail.
 settings.register_profile(
@@ -42,7 +46,9 @@ StartHub = Callable[..., AbstractAsyncContextManager[RunningHub]]
 
 
 @asynccontextmanager
-async def _start_hub(options: HubOptions | None = None, *, port: int = 0) -> AsyncIterator[RunningHub]:
+async def _start_hub(
+    options: HubOptions | None = None, *, port: int = 0, clock: Callable[[], float] = time.time
+) -> AsyncIterator[RunningHub]:
     """Serve a hub with `options` and, besides its keys, the two every test needs."""
     key = PublishableKey("pk_live_" + secrets.token_urlsafe(8) + "+/=", actions=ALL_ACTIONS)
     pair = SecretKey("sk_id_" + secrets.token_hex(4), "sk_secret_" + secrets.token_urlsafe(32))
@@ -52,7 +58,7 @@ async def _start_hub(options: HubOptions | None = None, *, port: int = 0) -> Asy
         publishable_keys=(*options.publishable_keys, key),
         secret_keys=(*options.secret_keys, pair),
     )
-    hub, app = Hub(options), FastAPI()
+    hub, app = Hub(options, clock=clock), FastAPI()
     app.include_router(hub.router)
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -80,3 +86,16 @@ def start_hub() -> StartHub:
 async def hub() -> AsyncIterator[RunningHub]:
     async with _start_hub() as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def engines() -> AsyncIterator[Engines]:
+    """The embedded engines, loaded once; tests that use them run on the session's loop."""
+    engines = await Engines.load(
+        ModelsOptions(fetch=False),
+        SttOptions(engine="pocketsphinx"),
+        TtsOptions(voice="builtin"),
+        LlmOptions(engine="scripted"),
+    )
+    yield engines
+    await engines.close()

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -71,11 +71,13 @@ class Hub:
     told to, because that would cut the sockets off without the notice clients wait for.
     """
 
-    def __init__(self, options: HubOptions) -> None:
+    def __init__(self, options: HubOptions, *, clock: Callable[[], float] = time.time) -> None:
+        """`clock` tells Unix seconds; tokens are judged by it."""
         self.router = APIRouter()
         self.router.add_api_websocket_route("/v1", self._serve)
         self.rooms = Rooms()
         self._options = options
+        self._clock = clock
         self._keys = KeyRing(options.publishable_keys, options.secret_keys)
         self._limiter = AttemptLimiter(limit, 60.0) if (limit := options.connects_per_minute) else None
         self._connections: dict[int, Connection] = {}
@@ -114,7 +116,7 @@ class Hub:
         websocket.scope["query_string"] = b""
         try:
             self._check_door(websocket)
-            admission = admit(query, websocket.headers.get("origin"), self._keys, now=time.time())
+            admission = admit(query, websocket.headers.get("origin"), self._keys, now=self._clock())
             self._check_capacity()
         except HttpRefusedError as refused:
             REFUSED.labels(refused.code).inc()
@@ -173,13 +175,17 @@ class Hub:
             servers = [server.to_json() for server in self._options.ice_servers]
             metadata = {**(metadata or {}), "iceServers": servers}
         return Welcome(
-            admission.grant.peer_id, admission.expires_at, int(time.time()), MAX_CLIENT_FRAME_BYTES, metadata
+            admission.grant.peer_id,
+            admission.expires_at,
+            int(self._clock()),
+            MAX_CLIENT_FRAME_BYTES,
+            metadata,
         )
 
     def _arm_expiry(self, connection: Connection, admission: Admission) -> asyncio.TimerHandle | None:
         if admission.expires_at is None:
             return None
-        left_s = admission.expires_at - time.time() - EXPIRY_MARGIN_S
+        left_s = admission.expires_at - self._clock() - EXPIRY_MARGIN_S
         delay_s = min(max(left_s, 0.0), MAX_LIFETIME_S)
         loop = asyncio.get_running_loop()
         return loop.call_later(delay_s, connection.close, CloseCode.TOKEN_EXPIRED, "the token has expired")

@@ -37,6 +37,9 @@ def mint_token(
     the room. Give the least that will do: one room, and only what the holder needs. `send` is not limited
     to the channels.
 
+    A token travels in the address of the connection, and HTTP servers commonly take no line over 8 KB (the
+    embedded hub is one of them): keep the metadata well below its limits.
+
     Raises `ValueError` for anything a server would refuse.
     """
     channels, permissions = list(channels), list(permissions)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -497,14 +498,18 @@ async def test_a_new_token_for_every_connection(hub: RunningHub) -> None:
         assert (await expect(client, Connected)).peer_id == "p2"
 
 
-async def test_an_expired_token_is_replaced_without_anyone_asking(hub: RunningHub) -> None:
-    lifetimes_s = [1, 600]
+async def test_an_expired_token_is_replaced_without_anyone_asking(start_hub: StartHub) -> None:
+    now_s = time.time()
+    lifetimes_s = [60, 600]
 
     async def provider() -> str:
         lifetime_s = lifetimes_s.pop(0)
         return mint_token(hub.key_id, hub.secret, peer_id="p", channels=["r"], expires_in_s=lifetime_s)[0]
 
-    async with SignallingClient(hub.url, token_provider=provider, reconnect=Prompt()) as client:
+    async with (
+        start_hub(clock=lambda: now_s + 59) as hub,
+        SignallingClient(hub.url, token_provider=provider, reconnect=Prompt()) as client,
+    ):
         await expect(client, Connected)
         assert (await expect(client, Disconnected)).code == 4002
         assert (await expect(client, Connected)).is_reconnect
