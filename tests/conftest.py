@@ -42,6 +42,17 @@ class RunningHub:
     secret: str
 
 
+class _Server(uvicorn.Server):
+    """Stops when told instead of looking ten times a second whether it should: many tests, many servers."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stop = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.stop.wait()
+
+
 StartHub = Callable[..., AbstractAsyncContextManager[RunningHub]]
 
 
@@ -66,14 +77,14 @@ async def _start_hub(
         # Connections wait in the backlog until the server takes them: no need to wait for it here.
         listener.listen(128)
         port = listener.getsockname()[1]
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", **UVICORN_OPTIONS))
+        server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", **UVICORN_OPTIONS))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(sockets=[listener]))
             try:
                 yield RunningHub(hub, f"ws://127.0.0.1:{port}", port, key.key, pair.key_id, pair.secret)
             finally:
                 await hub.close()
-                server.should_exit = True
+                server.stop.set()
 
 
 @pytest.fixture
