@@ -91,6 +91,7 @@ export class Call extends EventTarget {
 
   hangUp() {
     if (this.phase === "idle") return;
+    this.phase = "idle"; // first of all: what ends from here on was not taken from us
     clearInterval(this.#timer);
     clearTimeout(this.#soundTimer);
     this.room?.leave();

@@ -24,11 +24,15 @@ export class Captions {
   #list;
   #announcer;
   #latencyWaiting = null;
+  #atEnd = true;
 
   /** `announcer` is a live region: it gets finished sentences only, so that a screen reader can follow. */
   constructor(list, announcer) {
     this.#list = list;
     this.#announcer = announcer;
+    // A notice or a keyboard that opens makes the list shorter: its end is what must stay in sight.
+    new ResizeObserver(() => this.#atEnd && this.#toEnd()).observe(list);
+    list.addEventListener("scroll", () => (this.#atEnd = this.#isAtEnd()));
   }
 
   clear() {
@@ -57,6 +61,11 @@ export class Captions {
   typed({ side, name, text }) {
     this.say({ key: `typed-${crypto.getRandomValues(new Uint32Array(2)).join("-")}`, side, name, text });
     this.entries.at(-1).typed = true;
+  }
+
+  /** Nobody will finish what is unfinished now. */
+  settle() {
+    for (const { key, text, final } of this.entries) if (!final) this.say({ key, text });
   }
 
   note(text) {
@@ -138,10 +147,17 @@ export class Captions {
 
   // Follows the conversation only while the reader is at its end.
   #keepInView(change) {
-    const list = this.#list;
-    const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
+    const atEnd = this.#isAtEnd();
     change();
-    if (atEnd) list.scrollTop = list.scrollHeight;
+    if (atEnd) this.#toEnd();
+  }
+
+  #isAtEnd() {
+    return this.#list.scrollHeight - this.#list.scrollTop - this.#list.clientHeight < 60;
+  }
+
+  #toEnd() {
+    this.#list.scrollTop = this.#list.scrollHeight;
   }
 
   #announce(text) {

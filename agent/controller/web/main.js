@@ -50,6 +50,7 @@ function start(options) {
 
 async function onProblem({ problem, cause }) {
   lastProblem = problem;
+  if (problem.code === "agent-left" || call.phase === "idle") captions.settle();
   if (cause instanceof ApiError && cause.status === 401) {
     if (await askForKey()) await start();
     return;
@@ -131,6 +132,7 @@ elements.chat.addEventListener("submit", (event) => {
 elements.hangup.addEventListener("click", () => {
   ui.hideNotice();
   call.hangUp();
+  captions.settle();
   elements.call.focus();
 });
 elements.mute.addEventListener("click", () => call.setMuted(!call.muted));

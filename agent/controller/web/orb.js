@@ -77,13 +77,14 @@ export class Orb {
     const { width } = this.#canvas;
     if (width === 0) return;
     const paint = this.#paint;
-    const radius = width * 0.27 * (this.#mood.size + 0.16 * this.#agent);
+    const radius = width * 0.285 * (this.#mood.size + 0.16 * this.#agent);
     paint.setTransform(1, 0, 0, 1, 0, 0);
     paint.clearRect(0, 0, width, width);
     paint.translate(width / 2, width / 2);
     this.#halo(radius, width);
     [2, 1, 0].forEach((layer) => this.#body(radius, layer));
     this.#shine(radius);
+    this.#waves(radius);
     this.#ring(width);
     if (this.#mood.swirl > 0.02) this.#swirl(radius);
   }
@@ -91,9 +92,11 @@ export class Orb {
   #halo(radius, width) {
     const paint = this.#paint;
     const halo = paint.createRadialGradient(0, 0, radius * 0.5, 0, 0, width / 2);
+    // Fading to the same hue: "transparent" is black, and would cast a shadow.
     halo.addColorStop(0, this.#colours[0]);
-    halo.addColorStop(0.55, "transparent");
-    paint.globalAlpha = 0.3 * this.#mood.glow + 0.45 * this.#agent;
+    halo.addColorStop(0.45, `${this.#colours[1]}44`);
+    halo.addColorStop(1, `${this.#colours[1]}00`);
+    paint.globalAlpha = Math.min(1, 0.5 * this.#mood.glow + 0.5 * this.#agent);
     paint.fillStyle = halo;
     paint.fillRect(-width / 2, -width / 2, width, width);
     paint.globalAlpha = 1;
@@ -115,7 +118,7 @@ export class Orb {
     const fill = paint.createLinearGradient(Math.cos(turn) * radius, Math.sin(turn) * radius, -Math.cos(turn) * radius, -Math.sin(turn) * radius);
     fill.addColorStop(0, this.#colours[layer % 3]);
     fill.addColorStop(1, this.#colours[(layer + 1) % 3]);
-    paint.globalAlpha = layer === 0 ? 0.95 : 0.34 - layer * 0.09;
+    paint.globalAlpha = layer === 0 ? 0.95 : 0.42 - layer * 0.11;
     paint.fillStyle = fill;
     paint.fill();
     paint.globalAlpha = 1;
@@ -126,11 +129,33 @@ export class Orb {
     const shine = paint.createRadialGradient(-radius * 0.35, -radius * 0.45, 0, -radius * 0.3, -radius * 0.4, radius * 1.1);
     shine.addColorStop(0, "rgb(255 255 255 / 0.6)");
     shine.addColorStop(0.5, "rgb(255 255 255 / 0.08)");
-    shine.addColorStop(1, "transparent");
+    shine.addColorStop(1, "rgb(255 255 255 / 0)");
     paint.fillStyle = shine;
     paint.beginPath();
     paint.arc(0, 0, radius * 0.98, 0, TURN);
     paint.fill();
+  }
+
+  // Its voice: three lines through the body, flat in silence.
+  #waves(radius) {
+    const paint = this.#paint;
+    const reach = radius * 0.62;
+    const height = radius * (0.035 + 0.42 * this.#agent + 0.05 * this.#mood.swirl);
+    paint.strokeStyle = "#ffffff";
+    paint.lineCap = "round";
+    for (let line = 0; line < 3; line += 1) {
+      paint.globalAlpha = 0.85 - line * 0.28;
+      paint.lineWidth = Math.max(1.5, radius * (0.03 - line * 0.007));
+      paint.beginPath();
+      for (let n = 0; n <= POINTS; n += 1) {
+        const x = (n / POINTS) * 2 - 1;
+        const swell = Math.cos((x * Math.PI) / 2) ** 2;
+        const wave = Math.sin(x * (5 + line * 1.7) + this.#phase * (4 - line) + line);
+        paint.lineTo(x * reach, swell * wave * height * (1 - line * 0.25));
+      }
+      paint.stroke();
+    }
+    paint.globalAlpha = 1;
   }
 
   #ring(width) {

@@ -87,9 +87,10 @@ export class RemotePeer extends EventTarget {
     const pc = this.#pc;
     try {
       this.#makingOffer = true;
-      if (restart) pc.restartIce();
-      await pc.setLocalDescription();
-      if (pc !== this.#pc) return;
+      const offer = await pc.createOffer({ iceRestart: restart });
+      if (pc !== this.#pc || pc.signalingState === "have-remote-offer") return;
+      await pc.setLocalDescription(offer);
+      if (pc !== this.#pc || pc.signalingState !== "have-local-offer") return;
       this.#sendDescription();
       clearTimeout(this.#answerTimer);
       this.#answerTimer = setTimeout(() => this.#recover(), ANSWER_TIMEOUT_MS);
@@ -107,8 +108,7 @@ export class RemotePeer extends EventTarget {
     this.#ignoreOffer = collision && !this.#options.polite;
     if (this.#ignoreOffer) return;
     if (!isOffer && this.#pc.signalingState !== "have-local-offer") return; // an answer to an offer of the past
-    const known = fingerprint(this.#pc.remoteDescription);
-    if (isOffer && known && known !== fingerprint(description)) this.#build(); // the other side started over
+    if (isOffer && this.#mustStartOver(description, collision)) this.#build();
     const pc = this.#pc;
     clearTimeout(this.#answerTimer);
     this.#candidates = 0;
@@ -119,8 +119,15 @@ export class RemotePeer extends EventTarget {
       this.#answerPending = false;
     }
     if (!isOffer || pc !== this.#pc) return;
-    await pc.setLocalDescription();
+    await pc.setLocalDescription(await pc.createAnswer());
     if (pc === this.#pc) this.#sendDescription();
+  }
+
+  // Either the other side has a new connection itself, or our first offer collided with theirs: rolling a
+  // first offer back leaves Chromium, now and then, without candidates for the answer.
+  #mustStartOver(description, collision) {
+    const known = this.#pc.currentRemoteDescription;
+    return known ? fingerprint(known) !== fingerprint(description) : collision;
   }
 
   async #onCandidate(candidate) {

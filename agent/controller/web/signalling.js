@@ -12,6 +12,8 @@ const SUBSCRIBE_PAUSE_MS = 2_000;
 const OVER_CONNECTION_LIMIT = 4010;
 const OVER_LIMIT_PAUSE_MS = 30_000;
 const INVALID_TOKEN = 4001;
+const TOKEN_EXPIRED = 4002;
+const FAILURES_BEFORE_FRESH = 5;
 // After these the server would only refuse again: bad token, wrong room, suspended, sent away.
 const TERMINAL = new Set([INVALID_TOKEN, 4003, 4012, 4020]);
 
@@ -52,6 +54,7 @@ export class RoomClient extends EventTarget {
   #floorMs = 0;
   #wake = null;
   #freshAccess = false;
+  #failures = 0;
 
   /** `getAccess(fresh)` resolves to {url, token | key}; `fresh` says that the last one is no good any more. */
   constructor(getAccess) {
@@ -118,8 +121,10 @@ export class RoomClient extends EventTarget {
       };
       socket.onclose = ({ code, reason }) => {
         clearTimeout(timer);
-        // A credential may have run out, or the server that knew it may have been replaced.
-        this.#freshAccess = !welcomed || code === 4002;
+        // A token may have run out, or the server that knew it may have been replaced. Otherwise the old one
+        // is kept: it brings the same peer id, so to the others we never left.
+        this.#failures = welcomed ? 0 : this.#failures + 1;
+        this.#freshAccess = code === TOKEN_EXPIRED || code === INVALID_TOKEN || this.#failures >= FAILURES_BEFORE_FRESH;
         if (welcomed) this.#onLost(code, reason);
         else reject(new RoomError(!fresh && again && code === INVALID_TOKEN ? 1006 : code, reason));
       };

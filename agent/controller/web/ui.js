@@ -47,7 +47,7 @@ export function showCall(call) {
   elements.hint.textContent = hint;
   document.body.dataset.phase = call.phase;
   const busy = call.phase !== "idle";
-  if (busy) document.body.classList.add("talked");
+  if (call.phase === "live") document.body.classList.add("talked");
   elements.lobby.hidden = busy;
   elements.controls.hidden = !busy;
   elements.mute.parentElement.hidden = call.listenOnly && call.phase !== "microphone";
@@ -69,8 +69,9 @@ function showConnection({ phase, network, room, peers, agentPeer }) {
 }
 
 export function showMic(level) {
-  elements.mic.value = level;
-  elements.mic.style.setProperty("--level", `${Math.round(level * 100)}%`);
+  const percent = Math.round(level * 100);
+  elements.mic.setAttribute("aria-valuenow", String(percent));
+  elements.mic.style.setProperty("--level", `${percent}%`);
 }
 
 /** `problem`: {code, title, advice}; `actions`: [label, function] pairs, the first is the proposed one. */

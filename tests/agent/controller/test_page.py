@@ -1,0 +1,423 @@
+"""The page in a real browser, against the real controller and hub."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import pytest_asyncio
+from page_browser import FAKE_MICROPHONE, chromium
+from page_service import PageService, SpokenFor, Wire, serve_page
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+
+from agent.dispatch.base import CapacityError
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+#: Collects every state the connection to the other caller passes through.
+WATCH_STATES = """() => {
+    window.states = new Set();
+    setInterval(() => voiceAgent.peers.forEach((peer) => peer.isAgent || states.add(peer.state)), 5);
+}"""
+
+
+@asynccontextmanager
+async def browser_with(*flags: str) -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox", *flags])
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with browser_with(*FAKE_MICROPHONE) as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    context = await browser.new_context(permissions=["microphone"])
+    yield context
+    await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def service() -> AsyncIterator[PageService]:
+    async with serve_page() as service:
+        yield service
+
+
+async def open_page(
+    context: BrowserContext, service: PageService, room: str = "lobby"
+) -> tuple[Page, list[str]]:
+    """A page, and the list that everything the browser complains about goes to."""
+    page = await context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    await page.add_init_script(
+        "addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.violatedDirective))"
+    )
+    await page.goto(f"{service.url}/?room={room}")
+    return page, complaints
+
+
+async def until(page: Page, condition: str) -> None:
+    """Waits until an expression over `window.voiceAgent`, here `v`, holds. (Playwright's own wait needs
+    `eval` in the page, which the page's policy forbids.)"""
+    failure = await page.evaluate(
+        f"""() => new Promise((resolve) => {{
+            const v = window.voiceAgent;
+            const end = Date.now() + 20_000;
+            const look = () => {{
+                if ({condition}) resolve(null);
+                else if (Date.now() > end) resolve(JSON.stringify([v.state, v.problem, v.peers, v.stats]));
+                else setTimeout(look, 20);
+            }};
+            look();
+        }})"""
+    )
+    assert failure is None, f"never: {condition}; the page was at {failure}"
+
+
+async def test_a_call_from_first_click_to_hang_up(context: BrowserContext, service: PageService) -> None:
+    page, complaints = await open_page(context, service, "team/red")
+    await expect(page.locator("#room")).to_have_value("team/red")
+    await expect(page.locator("#engines-short")).to_have_text("pocketsphinx · scripted · piper")
+    await expect(page.locator("#text")).to_be_disabled()
+    await page.click("#call")
+    await expect(page.locator("#state")).to_have_text("Listening")
+    await expect(page.locator("#connection")).to_have_text("team/red")
+    await expect(page.locator("#engines-short")).to_have_text("told-by-the-agent")
+    await expect(page.locator("#captions .note")).to_have_text("I speak English only.")
+    await until(page, "v.stats.micRms > 0.001")
+    assert service.dispatcher.requests[0].room == "team/red"
+    await page.click("#mute")
+    await expect(page.locator("#state")).to_have_text("You are muted")
+    await until(page, "v.stats.micRms === 0")
+    await page.keyboard.press("m")
+    await expect(page.locator("#state")).to_have_text("Listening")
+    await page.click("#hangup")
+    await expect(page.locator("#call")).to_be_visible()
+    assert await page.evaluate("[voiceAgent.phase, voiceAgent.problem]") == ["idle", None]
+    assert complaints == []
+
+
+async def test_what_is_said_is_shown_and_replaced_as_it_becomes_better_known(
+    context: BrowserContext, service: PageService
+) -> None:
+    page, complaints = await open_page(context, service)
+    await page.click("#call")
+    await until(page, "v.state === 'listening'")
+    agent = service.dispatcher.present["lobby"]
+    me = await page.evaluate("voiceAgent.peerId")
+    caption = {"type": "agent.caption", "final": False}
+    await agent.tell(**caption, speaker="caller", peer=me, id="1", text="a table for")
+    await expect(page.locator(".bubble.me.partial .words")).to_have_text("a table for")
+    await agent.tell(type="agent.state", state="thinking")
+    await expect(page.locator("#state")).to_have_text("Thinking…")
+    await agent.tell(
+        type="agent.caption", final=True, speaker="caller", peer=me, id="1", text="A table for two."
+    )
+    await expect(page.locator(".bubble.me:not(.partial) .words")).to_have_text("A table for two.")
+    steps = {"endpoint": 400, "stt": 100, "llm": 200, "tts": 80, "playout": 20}
+    await agent.tell(type="agent.latency", turn=1, total_ms=800, steps_ms=steps)
+    await agent.tell(
+        **caption, speaker="agent", peer="~agent-1", id="1", text="With pleasure. At seven or at eight?"
+    )
+    await expect(page.locator(".bubble.agent .who")).to_have_text("Sam")
+    await agent.tell(
+        type="agent.caption",
+        final=True,
+        interrupted=True,
+        speaker="agent",
+        peer="~agent-1",
+        id="1",
+        text="With pleasure.",
+    )
+    await expect(page.locator(".bubble.agent .cut")).to_have_text("cut off")
+    await expect(page.locator(".bubble.agent .unheard")).to_have_text(" At seven or at eight?")
+    await page.click(".bubble.agent .chip")
+    await expect(page.locator(".chip")).to_have_text("800 ms")
+    await expect(page.locator(".legend li")).to_have_count(5)
+    await expect(page.locator(".legend .endpoint")).to_have_text("End of turn400 ms")
+    await agent.tell(type="agent.error", message="The recogniser failed once.")
+    await expect(page.locator("#captions .note").last).to_have_text("The recogniser failed once.")
+    # A screen reader is told finished sentences only.
+    announced = await page.locator("#announcer p").all_inner_texts()
+    assert announced == [
+        "I speak English only.",
+        "You: A table for two.",
+        "Sam: With pleasure.",
+        "The recogniser failed once.",
+    ]
+    assert complaints == []
+
+
+async def test_what_is_said_is_text_and_never_markup(context: BrowserContext, service: PageService) -> None:
+    page, complaints = await open_page(context, service)
+    await page.click("#call")
+    await until(page, "v.state === 'listening'")
+    agent = service.dispatcher.present["lobby"]
+    markup = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+    await agent.tell(
+        type="agent.caption", speaker="agent", peer="~agent-1", id=markup, text=markup, final=True
+    )
+    await agent.tell(type="agent.error", message=markup)
+    await agent.tell(type="agent.latency", turn=1, total_ms=1, steps_ms={markup: 1, "stt": markup})
+    for odd in ({"text": None}, {"text": {}}, {"text": ["x"]}, {"id": {}}, {"speaker": "__proto__"}):
+        await agent.tell(**{"type": "agent.caption", "speaker": "agent", "id": "odd", "text": "x"} | odd)
+    await agent.tell(type="agent.state", state="made up")
+    await agent.tell(type="agent.hello", engines="none", warnings={"a": 1}, name=7)
+    await agent.tell(
+        type="agent.caption", speaker="agent", peer="~agent-1", id="last", text="The end.", final=True
+    )
+    await expect(page.locator(".bubble.agent .words").last).to_have_text("The end.")
+    await expect(page.locator(".bubble.agent .words").first).to_have_text(markup)
+    assert await page.locator("#captions img, #captions script").count() == 0
+    assert await page.title() == "Voice agent"
+    assert complaints == []
+
+
+async def test_what_is_typed_reaches_the_room_and_is_shown_once(
+    context: BrowserContext, service: PageService
+) -> None:
+    page, _ = await open_page(context, service)
+    await page.click("#call")
+    await until(page, "v.state === 'listening'")
+    agent = service.dispatcher.present["lobby"]
+    await page.fill("#text", "What time is it?")
+    await page.keyboard.press("Enter")
+    sender, data = await agent.chats.get()
+    assert data == {"type": "chat", "text": "What time is it?"}
+    assert sender == await page.evaluate("voiceAgent.peerId")
+    caption = {"type": "agent.caption", "speaker": "caller", "peer": sender, "final": True}
+    await agent.tell(**caption, id="typed", text="What time is it?")
+    await agent.tell(**caption, id="spoken", text="Tell me.")
+    await expect(page.locator(".bubble.me .words")).to_have_text(["What time is it?", "Tell me."])
+
+
+async def test_two_callers_in_a_room_hear_and_read_one_another(
+    context: BrowserContext, service: PageService
+) -> None:
+    first, first_complaints = await open_page(context, service)
+    second, second_complaints = await open_page(context, service)
+    for page in (first, second):
+        await page.click("#call")
+    for page in (first, second):
+        await until(page, "v.peers.some((peer) => peer.state === 'connected' && !peer.isAgent)")
+        await until(page, "Object.values(v.stats.voices ?? {}).some((rms) => rms > 0.001)")
+        await expect(page.locator("#connection")).to_have_text("lobby · 1 other")
+    await first.fill("#text", "Hello over there")
+    await first.click("#send")
+    await expect(second.locator(".bubble.other .words")).to_have_text("Hello over there")
+    await expect(second.locator(".bubble.other .who")).to_have_text("Ada")
+    await first.click("#hangup")
+    await until(second, "v.peers.length === 1")
+    assert first_complaints == second_complaints == []
+
+
+async def test_a_caller_cannot_pass_for_the_agent(context: BrowserContext, service: PageService) -> None:
+    page, _ = await open_page(context, service)
+    await page.click("#call")
+    await until(page, "v.state === 'listening'")
+    impostor = SpokenFor(service.hub_url, service.mint("caller-evil", "lobby", {"role": "caller"}), "lobby")
+    await impostor.join()
+    await impostor.tell(
+        type="agent.caption", speaker="agent", peer="~agent-1", id="1", text="Tell me your PIN.", final=True
+    )
+    await impostor.tell(type="agent.state", state="speaking")
+    await impostor.tell(type="chat", text="I am only a caller.")
+    await expect(page.locator(".bubble .words")).to_have_text(["I am only a caller."])
+    assert await page.evaluate("voiceAgent.state") == "listening"
+    await impostor.leave()
+
+
+@pytest.mark.parametrize("silently", [True, False], ids=["unnoticed by the server", "noticed by the server"])
+async def test_a_lost_room_server_is_come_back_to_as_the_same_peer(
+    context: BrowserContext, service: PageService, silently: bool
+) -> None:
+    wire = Wire(service.port)
+    await wire.open()
+    service.advertised_url = f"ws://127.0.0.1:{wire.port}"
+    page, _ = await open_page(context, service)
+    await page.click("#call")
+    await until(page, "v.state === 'listening'")
+    service.advertised_url = None
+    other, _ = await open_page(context, service)
+    await other.click("#call")
+    await until(page, "v.peers.some((peer) => peer.state === 'connected')")
+    before = await page.evaluate("voiceAgent.peerId")
+    await page.evaluate(WATCH_STATES)
+    await wire.cut(silently=silently)
+    await expect(page.locator("#state")).to_have_text("Reconnecting…")
+    await expect(page.locator("#connection")).to_have_text("Reconnecting…")
+    await expect(page.locator("#text")).to_be_disabled()
+    await wire.open()
+    await expect(page.locator("#state")).to_have_text("Listening")
+    assert wire.connections == 2
+    assert await page.evaluate("voiceAgent.peerId") == before
+    agent = service.dispatcher.present["lobby"]
+    await agent.tell(type="agent.caption", speaker="agent", id="1", text="Still here.", final=True)
+    await expect(page.locator(".bubble.agent .words")).to_have_text("Still here.")
+    for end in (page, other):
+        await until(end, "v.peers.some((peer) => peer.state === 'connected')")
+        await until(end, "Object.values(v.stats.voices).some((rms) => rms > 0.001)")
+    if silently:
+        # Nobody saw us leave: the sound never stopped, and nothing was negotiated anew.
+        assert await page.evaluate("[...states]") == ["connected"]
+    await page.close()
+    await wire.cut()
+
+
+async def test_a_room_server_out_of_reach_is_said(context: BrowserContext, service: PageService) -> None:
+    wire = Wire(service.port)
+    await wire.open()
+    service.advertised_url = f"ws://127.0.0.1:{wire.port}"
+    await wire.cut()
+    page, _ = await open_page(context, service)
+    await page.click("#call")
+    await expect(page.locator("#notice h2")).to_have_text("The room server cannot be reached")
+    await expect(page.locator("#call")).to_be_visible()
+    assert service.dispatcher.requests == []
+
+
+async def test_an_agent_that_cannot_be_had_is_said_in_the_services_words(
+    context: BrowserContext, service: PageService
+) -> None:
+    service.dispatcher.refuse = CapacityError("All 2 agents are in use.")
+    page, _ = await open_page(context, service)
+    await page.click("#call")
+    await expect(page.locator("#notice h2")).to_have_text("Every agent is busy")
+    await expect(page.locator("#notice")).to_contain_text("All 2 agents are in use.")
+    await expect(page.locator("#call")).to_be_visible()
+    service.dispatcher.refuse = None
+    await page.click("#call")
+    await expect(page.locator("#notice")).to_be_hidden()
+    await expect(page.locator("#state")).to_have_text("Listening")
+
+
+async def test_a_room_name_the_service_would_refuse_is_stopped_in_the_form(
+    context: BrowserContext, service: PageService
+) -> None:
+    page, _ = await open_page(context, service, "no%20blanks")
+    await page.click("#call")
+    assert await page.evaluate("document.querySelector('#room').validity.patternMismatch")
+    assert await page.evaluate("voiceAgent.phase") == "idle"
+
+
+async def test_an_agent_that_left_can_be_brought_back(context: BrowserContext, service: PageService) -> None:
+    page, _ = await open_page(context, service)
+    await page.click("#call")
+    await until(page, "v.state === 'listening'")
+    agent = service.dispatcher.present.pop("lobby")
+    await agent.tell(
+        type="agent.caption", speaker="agent", peer="~agent-1", id="1", text="I have to", final=False
+    )
+    await agent.leave()
+    service.dispatcher.statuses.clear()
+    await expect(page.locator("#notice h2")).to_have_text("The agent left the room")
+    await expect(page.locator(".bubble.partial")).to_have_count(0)
+    await page.get_by_role("button", name="Bring it back").click()
+    await expect(page.locator("#state")).to_have_text("Listening")
+
+
+async def test_a_key_is_asked_for_when_it_is_needed(context: BrowserContext) -> None:
+    async with serve_page(api_key="s3cret") as service:
+        page, _ = await open_page(context, service)
+        await page.fill("#key", "wrong")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#key")).to_have_value("")
+        await page.fill("#key", "s3cret")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#key-dialog")).to_be_hidden()
+        await expect(page.locator("#engines-short")).to_have_text("pocketsphinx · scripted · piper")
+        await page.click("#call")
+        await expect(page.locator("#state")).to_have_text("Listening")
+        await page.reload()
+        await expect(page.locator("#engines-short")).to_have_text("pocketsphinx · scripted · piper")
+        await expect(page.locator("#key-dialog")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("flags", "title", "advice"),
+    [
+        (
+            ["--use-fake-device-for-media-stream", "--deny-permission-prompts"],
+            "The microphone is blocked",
+            "set Microphone to “Allow”",
+        ),
+        ([], "No microphone was found", "Plug one in"),
+    ],
+)
+async def test_without_a_microphone_the_way_to_one_is_shown_and_typing_still_works(
+    service: PageService, flags: list[str], title: str, advice: str
+) -> None:
+    async with browser_with(*flags) as browser:
+        page, complaints = await open_page(await browser.new_context(), service)
+        await page.click("#call")
+        await expect(page.locator("#notice h2")).to_have_text(title)
+        await expect(page.locator("#notice")).to_contain_text(advice)
+        assert await page.evaluate("document.querySelector('#notice').getAttribute('role')") == "alert"
+        assert service.dispatcher.requests == []
+        await page.get_by_role("button", name="Join without a microphone").click()
+        await expect(page.locator("#hint")).to_have_text("Type below: your microphone is off.")
+        await expect(page.locator("#mute")).to_be_hidden()
+        await page.fill("#text", "I can type")
+        await page.keyboard.press("Enter")
+        _, data = await service.dispatcher.present["lobby"].chats.get()
+        assert data["text"] == "I can type"
+        assert complaints == []
+
+
+async def test_an_address_without_https_is_told_what_to_do(browser: Browser, service: PageService) -> None:
+    context = await browser.new_context()
+    page = await context.new_page()
+    # What a browser does on http:// anywhere but on this machine: the interface is not there.
+    await page.add_init_script(
+        "Object.defineProperty(Navigator.prototype, 'mediaDevices', { value: undefined })"
+    )
+    await page.goto(service.url)
+    await page.click("#call")
+    await expect(page.locator("#notice h2")).to_have_text("This address cannot use the microphone")
+    await expect(page.locator("#notice")).to_contain_text(f"http://localhost:{service.port}")
+    await context.close()
+
+
+async def test_the_keyboard_reaches_everything_in_order(
+    context: BrowserContext, service: PageService
+) -> None:
+    page, _ = await open_page(context, service)
+    await expect(page.locator("#persona-field")).to_be_visible()
+    reached = []
+    await page.focus("#room")
+    for _ in range(2):
+        await page.keyboard.press("Tab")
+        reached.append(await page.evaluate("document.activeElement.id"))
+    assert reached == ["persona", "call"]
+    await page.keyboard.press("Enter")
+    await until(page, "v.state === 'listening'")
+    await page.focus("#mute")
+    for expected in ("hangup", "captions", "text", "send"):
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("document.activeElement.id") == expected
+
+
+@pytest.mark.parametrize("size", [(320, 568), (390, 844), (844, 390), (1280, 800)])
+async def test_everything_fits_on_the_screen(
+    browser: Browser, service: PageService, size: tuple[int, int]
+) -> None:
+    width, height = size
+    context = await browser.new_context(
+        viewport={"width": width, "height": height}, permissions=["microphone"]
+    )
+    page, _ = await open_page(context, service)
+    await expect(page.locator("#call")).to_be_in_viewport(ratio=1)
+    await page.click("#call")
+    await until(page, "v.state === 'listening'")
+    for control in ("#mute", "#hangup", "#text", "#send"):
+        await expect(page.locator(control)).to_be_in_viewport(ratio=1)
+    assert await page.evaluate("document.documentElement.scrollWidth") == width
+    await context.close()
