@@ -107,7 +107,7 @@ class Conversation:
         for peer in list(self._listeners):
             self.remove_caller(peer)
         for segment in list(self._segments):
-            self._close_segment(segment)
+            self._close_segment(segment, "")
         for reply, task in list(self._replies.values()):
             task.cancel()
             _log.debug("reply %s ended with the call", reply.id)
@@ -201,12 +201,10 @@ class Conversation:
             case ev.Transcribe(_, segment, revision):
                 self._transcribe(segment, revision)
             case ev.Accept(peer, segment, text):
-                self._close_segment(segment)
+                self._close_segment(segment, text)
                 self._dialogue.caller_said(peer, text)
-                self._report(Caption("caller", peer, segment, text, final=True))
-            case ev.Forget(peer, segment):
-                self._close_segment(segment)
-                self._report(Caption("caller", peer, segment, "", final=True))
+            case ev.Forget(_, segment):
+                self._close_segment(segment, "")
             case ev.Think(reply, turn, unaccepted):
                 self._think(reply, turn, unaccepted)
             case ev.Say(reply, what):
@@ -231,12 +229,14 @@ class Conversation:
         captions = self._tasks.create_task(self._caption(peer, segment, recognition))
         self._segments[segment] = _Heard(peer, recognition, captions)
 
-    def _close_segment(self, segment: str) -> None:
+    def _close_segment(self, segment: str, text: str) -> None:
+        # What was typed has no recognition, and needs no caption: the room saw it already.
         if heard := self._segments.pop(segment, None):
             if listener := self._listeners.get(heard.peer):
                 listener.ignore(heard.recognition)
             heard.cancel()
             heard.recognition.close()
+            self._report(Caption("caller", heard.peer, segment, text, final=True))
 
     async def _caption(self, peer: str, segment: str, recognition: Recognition) -> None:
         """Live captions of a segment until it is closed; an engine that fails at them is simply not shown."""

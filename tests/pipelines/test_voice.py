@@ -8,17 +8,21 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
+from aiortc import MediaStreamTrack
 
 from agent.realtime import AudioSource
 from pipelines.audio import SPEECH_RATE_HZ, Pcm, Samples, to_float
 from pipelines.base import EngineError, EngineInfo
 from pipelines.engines import Engines
 from pipelines.llm.base import Delta, Message, TextDelta, ToolSpec
-from pipelines.options import LlmOptions, ModelsOptions, SttOptions, TtsOptions, TurnOptions, VadOptions
+from pipelines.options import TurnOptions, VadOptions
 from pipelines.persona import Persona
 from pipelines.reports import Caption, Latency, Problem, Report, State, StateChanged
 from pipelines.tts.base import TextToSpeech
 from pipelines.voice import Conversation
+
+# One loop for all of them: the engines are loaded once.
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PERSONA = Persona(
     name="test",
@@ -26,18 +30,6 @@ PERSONA = Persona(
     greeting="Hello! What can I do for you?",
     phrases=("what is twelve times three", "tell me a story", "please stop talking now", "good morning"),
 )
-
-
-@pytest.fixture(scope="module")
-async def engines() -> AsyncIterator[Engines]:
-    engines = await Engines.load(
-        ModelsOptions(fetch=False),
-        SttOptions(engine="pocketsphinx"),
-        TtsOptions(voice="builtin"),
-        LlmOptions(engine="scripted"),
-    )
-    yield engines
-    await engines.close()
 
 
 async def said(voice: TextToSpeech, text: str) -> Samples:
@@ -109,19 +101,31 @@ async def call(engines: Engines, persona: Persona = PERSONA, **parts: object) ->
 
     voice = await engines.voice(None, None)
     chosen = {"stt": engines.stt, "llm": engines.llm, "voice": voice} | parts
-    async with AudioSource() as playout, asyncio.TaskGroup() as tasks, Conversation(
-        **chosen,  # type: ignore[arg-type]
-        playout=playout,
-        persona=persona,
-        vad=VadOptions(),
-        turns=TurnOptions(),
-        report=report,
-    ) as conversation:
+    async with (
+        AudioSource() as playout,
+        asyncio.TaskGroup() as tasks,
+        Conversation(
+            **chosen,  # type: ignore[arg-type]
+            playout=playout,
+            persona=persona,
+            vad=VadOptions(),
+            turns=TurnOptions(),
+            report=report,
+        ) as conversation,
+    ):
         one = Call(conversation, reports, news)
+        loudspeaker = tasks.create_task(play(playout.new_track()))
         hearing = tasks.create_task(conversation.hear("ann", one.line.audio()))
         yield one
         one.line.hang_up()
         await hearing
+        loudspeaker.cancel()
+
+
+async def play(track: MediaStreamTrack) -> None:
+    """A loudspeaker: without one nothing counts as heard."""
+    while True:
+        await track.recv()
 
 
 async def test_a_spoken_question_is_heard_thought_about_and_answered_aloud(engines: Engines) -> None:
@@ -165,7 +169,7 @@ async def test_typed_text_is_answered_and_silence_is_not(engines: Engines) -> No
         await one.answered()
         await asyncio.sleep(0.5)
         assert len(one.finals("agent")) == 1
-        assert [c.text for c in one.finals("caller")] == ["What is your name?"]
+        assert one.finals("caller") == [], "the room saw what was typed already"
 
 
 async def test_the_greeting(engines: Engines) -> None:
@@ -258,5 +262,5 @@ async def test_when_the_caller_hangs_up_the_reply_stops(engines: Engines) -> Non
         one.conversation.typed("ann", "go on")
         await one.until(lambda: State.SPEAKING in one.states)
         one.line.hang_up()
-        assert (await one.answered()).interrupted
+        await one.until(lambda: any(isinstance(r, Caption) and r.interrupted for r in one.reports))
         await one.conversation.quiet()
