@@ -46,15 +46,14 @@ class CallFailedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """Something the caller played: first and last sound in it, in milliseconds on the caller's clock.
-
-    None in both: there was no sound in it, only silence, over by `over_ms`.
-    """
+    """Something the caller played. Times are in milliseconds on the caller's clock."""
 
     name: str
+    began_ms: float
+    over_ms: float
+    #: The first and the last sound in it; None in both: it was only silence.
     start_ms: float | None
     end_ms: float | None
-    over_ms: float
 
     @property
     def said_by_ms(self) -> float:
@@ -162,9 +161,10 @@ class Caller:
         sounds = find_sounds(samples)
         spoken = Spoken(
             name,
+            began_ms,
+            _now_ms(),
             began_ms + sounds[0].start_ms if sounds else None,
             began_ms + sounds[-1].end_ms if sounds else None,
-            _now_ms(),
         )
         self.spoken.append(spoken)
         return spoken

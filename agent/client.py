@@ -48,10 +48,14 @@ class ServiceClient:
         """What runs there."""
         return await self._ask("GET", "/about", AboutOut)
 
-    async def dispatch(self, room: str, **fields: Any) -> AgentOut:
-        """Bring an agent into `room`; `fields` as ``POST /agents`` takes them, None left out."""
+    async def dispatch(self, room: str, **fields: Any) -> tuple[AgentOut, bool]:
+        """Bring an agent into `room`; `fields` as ``POST /agents`` takes them, None left out.
+
+        False: the same persona was there before.
+        """
         body = {"room": room} | {name: value for name, value in fields.items() if value is not None}
-        return await self._ask("POST", "/agents", AgentOut, body)
+        response = await self._send("POST", "/agents", body)
+        return self._read(response, AgentOut), response.status_code == httpx.codes.CREATED
 
     async def remove(self, agent_id: str) -> AgentOut:
         """Ask an agent to leave."""
@@ -62,11 +66,9 @@ class ServiceClient:
         return await self._ask("POST", "/tokens", TokenOut, {"room": room, "name": name})
 
     async def _ask(self, method: str, path: str, kind: type[_Answer], body: Any = None) -> _Answer:
-        for _ in range(MAX_RETRIES):
-            response = await self._send(method, path, body)
-            if response.status_code != httpx.codes.TOO_MANY_REQUESTS:
-                break
-            await asyncio.sleep(_retry_after_s(response))
+        return self._read(await self._send(method, path, body), kind)
+
+    def _read(self, response: httpx.Response, kind: type[_Answer]) -> _Answer:
         if response.is_error:
             raise ServiceError(_refusal(response))
         try:
@@ -76,7 +78,11 @@ class ServiceClient:
 
     async def _send(self, method: str, path: str, body: Any) -> httpx.Response:
         try:
-            return await self._http.request(method, path, json=body)
+            for _ in range(MAX_RETRIES):
+                response = await self._http.request(method, path, json=body)
+                if response.status_code != httpx.codes.TOO_MANY_REQUESTS:
+                    break
+                await asyncio.sleep(_retry_after_s(response))
         except httpx.ConnectError:
             raise ServiceError(
                 f"no service answers at {self.url}; start one with 'voice-agent serve'"
@@ -84,6 +90,7 @@ class ServiceClient:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
             raise ServiceError(f"the service at {self.url} cannot be reached: {reason}") from None
+        return response
 
 
 def _retry_after_s(response: httpx.Response) -> float:
