@@ -68,7 +68,7 @@ async def running_service(
     settings do not fit this machine and `EngineUnavailableError` when an engine named in them cannot be had.
     """
     personas = Personas(settings.agents.personas_dir)
-    access = Access(settings.rooms)
+    access = Access(settings.rooms, local=settings.server.is_loopback)
     with _listen(settings.server.host, settings.server.port) as listener:
         port = listener.getsockname()[1]
         async with AsyncExitStack() as stack:
@@ -77,6 +77,8 @@ async def running_service(
                     settings.models, settings.stt, settings.tts, settings.llm, progress=progress
                 )
                 stack.push_async_callback(engines.close)
+            for persona in personas.all():
+                await engines.stt.prepare(persona.phrases)
             if access.hub is not None:
                 access.url = f"ws://{_reachable(settings.server.host)}:{port}"
             dispatcher = LocalDispatcher(settings, engines, personas, access)

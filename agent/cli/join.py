@@ -65,7 +65,7 @@ async def _join(settings: Settings, request: AgentRequest, service: str | None) 
         base_url = service or f"http://{host}:{settings.server.port}"
         access = await _service_access(settings, base_url, request.room, persona.name)
     else:
-        access = Access(settings.rooms).for_agent(agent_id, request.room, persona.name)
+        access = Access(settings.rooms, local=True).for_agent(agent_id, request.room, persona.name)
     with DownloadProgress(err) as progress:
         engines = await Engines.load(
             settings.models, settings.stt, settings.tts, settings.llm, progress=progress
@@ -104,7 +104,8 @@ async def _service_access(settings: Settings, base_url: str, room: str, name: st
             raise DispatchError(f"{base_url} refused: HTTP {error.response.status_code}") from None
         except httpx.HTTPError:
             raise DispatchError(
-                f"no service answers at {base_url}: start one with 'voice-agent serve', or name it with --service"
+                f"no service answers at {base_url}: start one with 'voice-agent serve', "
+                "or name another with --service"
             ) from None
 
     async def provide() -> str:

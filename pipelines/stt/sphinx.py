@@ -1,13 +1,15 @@
 """pocketsphinx: the recogniser that needs no download, the default where no better one can be had.
 
-Its wheel carries a model of US English. Captions come from a streaming pass while people speak, the
-transcript from one more decoding of the whole utterance, which is far better than the end of the stream.
+Its wheel carries a model of US English. Captions come from a streaming pass while people speak, the transcript
+from one more decoding of the whole utterance, which is far better than the end of the stream.
 """
 
 from __future__ import annotations
 
+import asyncio
 import queue
 from functools import partial
+from typing import Any
 
 from pipelines.audio import SPEECH_RATE_HZ, Samples
 from pipelines.base import EngineBusyError, EngineError, EngineInfo
@@ -16,32 +18,39 @@ from pipelines.models import ModelStore
 from pipelines.options import SttOptions
 from pipelines.stt.base import Transcript
 from pipelines.stt.buffer import SegmentBuffer
-from pipelines.stt.sphinx_decoder import SphinxCaptioner, SphinxDecoder
+from pipelines.stt.sphinx_process import SphinxProcess
 
 #: A caption is renewed when this much audio has come since the last one.
 CAPTION_SAMPLES = SPEECH_RATE_HZ * 320 // 1000
-#: Segments that get captions side by side; one more waits for a free captioner. Each takes about 100 MB.
+#: Segments that get captions side by side, each with about 100 MB of decoder; one more goes without.
 MAX_CAPTIONERS = 4
 #: Shorter than this holds no word.
 MIN_SAMPLES = SPEECH_RATE_HZ // 10
 
 
 class SphinxEngine:
-    """US English. One decoder a worker; recognitions share them."""
+    """US English. One process a worker, and one for captions, which starts with the first of them."""
 
     def __init__(self, options: SttOptions, *, reason: str) -> None:
         self._info = EngineInfo("stt", "pocketsphinx", "en-us (in the package)", reason, ("en",))
         self._jobs = JobQueue("pocketsphinx", workers=options.workers, max_waiting=options.max_queue)
-        self._workers = options.workers
-        self._decoders: queue.SimpleQueue[SphinxDecoder] = queue.SimpleQueue()
-        self._captioners: list[SphinxCaptioner] = []
-        self._captioners_made = 0
+        self._captions = JobQueue("pocketsphinx-captions", workers=1, max_waiting=MAX_CAPTIONERS)
+        self._processes = [SphinxProcess() for _ in range(options.workers)]
+        self._idle: queue.SimpleQueue[SphinxProcess] = queue.SimpleQueue()
+        for process in self._processes:
+            self._idle.put(process)
+        self._captioning = SphinxProcess()
+        self._free_captioners = list(range(MAX_CAPTIONERS))
 
     @classmethod
     async def load(cls, options: SttOptions, *, models: ModelStore, reason: str) -> SphinxEngine:  # noqa: ARG003
-        """Load the decoders; `models` is not needed."""
+        """Start the processes; `models` is not needed."""
         engine = cls(options, reason=reason)
-        await engine._jobs.run(engine._load)
+        try:
+            await engine.prepare(())
+        except BaseException:
+            await engine.close()
+            raise
         return engine
 
     @property
@@ -53,54 +62,28 @@ class SphinxEngine:
         return SphinxRecognition(self, phrases)
 
     async def prepare(self, phrases: tuple[str, ...]) -> None:
-        """Build the language model of `phrases` on every decoder."""
-        await self._jobs.run(partial(self._learn, phrases))
+        """Build the language model of `phrases` in every process."""
+        async with asyncio.TaskGroup() as tasks:
+            for process in self._processes:
+                tasks.create_task(asyncio.to_thread(process.call, "learn", phrases))
 
     async def close(self) -> None:
         await self._jobs.close()
+        await self._captions.close()
+        for process in (*self._processes, self._captioning):
+            await asyncio.to_thread(process.close)
 
-    def _load(self) -> None:
-        for _ in range(self._workers):
-            self._decoders.put(SphinxDecoder())
+    async def _hear(self, audio: Samples, phrases: tuple[str, ...], *, decisive: bool) -> Transcript:
+        job = partial(self._call_idle, "hear", audio, phrases)
+        text, confidence = await self._jobs.run(job, decisive=decisive)
+        return Transcript(text, confidence, "en") if text else Transcript("")
 
-    def _learn(self, phrases: tuple[str, ...]) -> None:
-        # Whoever learns holds at most one decoder, so that learners and listeners never wait for each other.
-        taught: set[int] = set()
-        for _ in range(2 * self._workers):
-            decoder = self._decoders.get()
-            try:
-                decoder.learn(phrases)
-            finally:
-                self._decoders.put(decoder)
-            taught.add(id(decoder))
-            if len(taught) == self._workers:
-                return
-
-    def _hear(self, audio: Samples, phrases: tuple[str, ...]) -> Transcript:
-        decoder = self._decoders.get()
+    def _call_idle(self, method: str, *args: Any) -> Any:
+        process = self._idle.get()
         try:
-            heard = decoder.hear(audio, phrases)
+            return process.call(method, *args)
         finally:
-            self._decoders.put(decoder)
-        return Transcript(heard.text, heard.confidence, "en") if heard.text else Transcript("", None, None)
-
-    async def _lease_captioner(self) -> SphinxCaptioner | None:
-        if self._captioners:
-            return self._captioners.pop()
-        if self._captioners_made >= MAX_CAPTIONERS:
-            return None
-        self._captioners_made += 1
-        made = False
-        try:
-            captioner = await self._jobs.run(SphinxCaptioner, decisive=False)
-            made = True
-            return captioner
-        finally:
-            if not made:
-                self._captioners_made -= 1
-
-    def _return_captioner(self, captioner: SphinxCaptioner) -> None:
-        self._captioners.append(captioner)
+            self._idle.put(process)
 
 
 class SphinxRecognition:
@@ -111,7 +94,8 @@ class SphinxRecognition:
         self._phrases = phrases
         self._audio = SegmentBuffer()
         self._closed = False
-        self._captioner: SphinxCaptioner | None = None
+        #: Number of the captioner that follows this segment; kept until the segment is closed.
+        self._captioner: int | None = None
         self._captioning = False
         self._captioned = 0
         self._caption = ""
@@ -121,7 +105,7 @@ class SphinxRecognition:
         self._audio.append(samples)
 
     async def partial(self) -> str:
-        """The caption so far. While no captioner or thread is free, the previous one."""
+        """The caption so far. While no captioner is free, the previous one."""
         if self._closed or self._captioning or len(self._audio) - self._captioned < CAPTION_SAMPLES:
             return self._caption
         self._captioning = True
@@ -140,8 +124,8 @@ class SphinxRecognition:
         if length < MIN_SAMPLES:
             return Transcript("")
         if self._last is None or self._last[0] != length:
-            job = partial(self._engine._hear, self._audio.since(0), self._phrases)
-            self._last = (length, await self._engine._jobs.run(job, decisive=decisive))
+            heard = await self._engine._hear(self._audio.since(0), self._phrases, decisive=decisive)
+            self._last = (length, heard)
         return self._last[1]
 
     def close(self) -> None:
@@ -151,22 +135,25 @@ class SphinxRecognition:
             self._give_back()
 
     async def _follow(self) -> None:
-        engine, first = self._engine, self._captioner is None
-        before, self._captioned = self._captioned, len(self._audio)
-        try:
-            if self._captioner is None:
-                self._captioner = await engine._lease_captioner()
-            if self._captioner is None:
-                self._captioned = before
+        engine, start = self._engine, self._captioned
+        method = "follow"
+        if self._captioner is None:
+            if not engine._free_captioners:
                 return
-            follow = self._captioner.begin if first else self._captioner.follow
-            job = partial(follow, self._audio.since(before))
-            self._caption = await engine._jobs.run(job, decisive=False)
+            self._captioner = engine._free_captioners.pop()
+            method = "begin"
+        audio = self._audio.since(start)
+        self._captioned = len(self._audio)
+        job = partial(engine._captioning.call, method, self._captioner, audio)
+        try:
+            self._caption = await engine._captions.run(job, decisive=False)
         except EngineBusyError:
             # A caption is not worth a refusal: the one that is there stays, the audio waits for the next.
-            self._captioned = before
+            self._captioned = start
+            if method == "begin":
+                self._give_back()
 
     def _give_back(self) -> None:
         if self._captioner is not None:
-            self._engine._return_captioner(self._captioner)
+            self._engine._free_captioners.append(self._captioner)
             self._captioner = None

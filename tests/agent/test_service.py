@@ -1,0 +1,233 @@
+"""The service as its users meet it: REST, rooms, real WebRTC, the embedded engines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from metered_realtime import MeteredPeer
+from metered_realtime.media import AudioSource as VendorAudioSource
+from metered_realtime.media import iter_frames
+
+from agent.realtime import AudioSource, DataReceived, Peer, TrackAdded, iter_speech
+from agent.service import RunningService, running_service
+from agent.settings import load_settings
+from agent.worker import MAX_CHAT_CHARS
+from pipelines.audio import Pcm, level_dbfs
+from pipelines.engines import Engines
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+AUDIBLE_DBFS = -40.0
+
+
+@asynccontextmanager
+async def service(
+    engines: Engines, *overrides: str
+) -> AsyncIterator[tuple[RunningService, httpx.AsyncClient]]:
+    settings = load_settings(environ={}, overrides=["server.port=0", *overrides]).settings
+    async with (
+        running_service(settings, engines=engines) as running,
+        httpx.AsyncClient(base_url=running.url, timeout=30) as client,
+    ):
+        yield running, client
+
+
+class Caller:
+    """A person with our own peer: keeps what the agent says, as sound and as messages."""
+
+    def __init__(self, peer: Peer, source: AudioSource) -> None:
+        self.peer = peer
+        self.source = source
+        self.messages: list[dict[str, Any]] = []
+        self.heard_voice = asyncio.Event()
+        self._news = asyncio.Event()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            async for event in self.peer.events():
+                match event:
+                    case TrackAdded(_, track):
+                        tasks.create_task(self._listen(track))
+                    case DataReceived(_, data):
+                        self.messages.append(data)
+                        self._news.set()
+
+    async def _listen(self, track: Any) -> None:
+        async for block in iter_speech(track):
+            if level_dbfs(block) > AUDIBLE_DBFS:
+                self.heard_voice.set()
+
+    async def until(self, **wanted: object) -> dict[str, Any]:
+        """The first message that has all of these fields."""
+        while True:
+            for message in self.messages:
+                if all(message.get(key) == value for key, value in wanted.items()):
+                    return message
+            self._news.clear()
+            await self._news.wait()
+
+    async def until_said(self, matches: Callable[[str], bool]) -> str:
+        while True:
+            for message in self.messages:
+                final = message.get("type") == "agent.caption" and message["final"]
+                if final and message["speaker"] == "agent" and matches(message["text"]):
+                    return str(message["text"])
+            self._news.clear()
+            await self._news.wait()
+
+
+@asynccontextmanager
+async def caller(client: httpx.AsyncClient, room: str) -> AsyncIterator[Caller]:
+    access = (await client.post("/tokens", json={"room": room, "name": "Ada"})).raise_for_status().json()
+
+    async def token() -> str:
+        return str(access["token"])
+
+    async with AudioSource() as source, Peer(access["url"], token_provider=token) as peer:
+        peer.add_source(source, stream_id="microphone")
+        await peer.join(room)
+        one = Caller(peer, source)
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(one.run())
+            yield one
+            running.cancel()
+
+
+async def question(engines: Engines, text: str) -> Pcm:
+    voice = await engines.voice(None, None)
+    pieces = [pcm async for pcm in voice.synthesize(text)]
+    return Pcm(np.concatenate([p.samples for p in pieces]), pieces[0].rate_hz)
+
+
+async def test_a_dispatched_agent_greets_hears_and_answers_aloud(engines: Engines) -> None:
+    async with service(engines) as (_, client), caller(client, "lobby") as ada:
+        response = await client.post("/agents", json={"room": "lobby", "metadata": {"ticket": 7}})
+        assert response.status_code == 201
+        agent = response.json()
+        hello = await ada.until(type="agent.hello")
+        assert {e["kind"]: e["engine"] for e in hello["engines"]} == {
+            "stt": "pocketsphinx",
+            "llm": "scripted",
+            "tts": "piper",
+        }
+        await ada.until_said(lambda text: text.startswith("Hello"))
+        assert ada.heard_voice.is_set()
+        await ada.source.push(await question(engines, "What is twelve times three?"))
+        await ada.until_said(lambda text: "36" in text or "thirty" in text)
+        latency = await ada.until(type="agent.latency")
+        assert abs(latency["total_ms"] - sum(latency["steps_ms"].values())) <= len(latency["steps_ms"])
+        status = (await client.get(agent["links"]["self"])).json()
+        assert status["turns"] == 1
+        assert status["callers"] == [ada.peer.peer_id]
+        assert status["metadata"] == {"ticket": 7}
+
+
+async def test_the_same_room_and_persona_is_the_same_agent(engines: Engines) -> None:
+    async with service(engines, "agents.max_agents=2") as (_, client):
+        body = {"room": "lobby"}
+        first, again = await asyncio.gather(
+            client.post("/agents", json=body), client.post("/agents", json=body)
+        )
+        assert sorted([first.status_code, again.status_code]) == [200, 201]
+        assert first.json()["id"] == again.json()["id"]
+        other = await client.post("/agents", json={**body, "persona": "receptionist"})
+        assert other.status_code == 201
+        assert (await client.post("/agents", json={"room": "third"})).status_code == 503
+
+
+async def test_an_agent_that_is_removed_leaves_and_is_remembered(engines: Engines) -> None:
+    async with service(engines) as (_, client), caller(client, "lobby") as ada:
+        agent = (await client.post("/agents", json={"room": "lobby", "greeting": ""})).json()
+        await ada.until(type="agent.hello")
+        assert len(ada.peer.remote_peers) == 1
+        assert (await client.delete(agent["links"]["self"])).status_code in {200, 202}
+        while (await client.get(agent["links"]["self"])).json()["state"] != "ended":
+            await asyncio.sleep(0.05)
+        while ada.peer.remote_peers:
+            await asyncio.sleep(0.02)
+        again = await client.post("/agents", json={"room": "lobby"})
+        assert again.status_code == 201
+        assert again.json()["id"] != agent["id"]
+
+
+async def test_typed_text_is_answered_within_limits(engines: Engines) -> None:
+    async with service(engines) as (_, client), caller(client, "lobby") as ada:
+        await client.post("/agents", json={"room": "lobby", "greeting": ""})
+        hello = await ada.until(type="agent.hello")
+        await ada.peer.send({"type": "chat", "text": "What is your name?"})
+        await ada.until_said(bool)
+        await ada.peer.send({"type": "chat", "text": "x" * (MAX_CHAT_CHARS + 1)})
+        refusal = await ada.until(type="agent.error")
+        assert "at most 2000" in refusal["message"]
+        for nonsense in ({"type": "chat"}, {"type": "chat", "text": 5}, {"type": "other"}, [1], None, "chat"):
+            await ada.peer.send(nonsense)
+        for _ in range(10):
+            await ada.peer.send({"type": "chat", "text": "hello"})
+        await ada.until(message="Slow down a little: that message was not read.")
+        assert (await client.get(f"/agents/{hello['agent']}")).json()["state"] != "failed"
+
+
+async def test_an_agent_alone_leaves(engines: Engines, tmp_path: Any) -> None:
+    (tmp_path / "brief.yaml").write_text(
+        "name: brief\ninstructions: Be brief.\nleave_after_empty_s: 0.2\n", "utf-8"
+    )
+    async with service(engines, f"agents.personas_dir={tmp_path}") as (_, client):
+        agent = (await client.post("/agents", json={"room": "lobby", "persona": "brief"})).json()
+        while (await client.get(agent["links"]["self"])).json()["state"] != "ended":
+            await asyncio.sleep(0.05)
+
+
+async def test_a_language_nobody_here_understands_is_a_warning(engines: Engines) -> None:
+    async with service(engines) as (_, client):
+        agent = (await client.post("/agents", json={"room": "lobby", "language": "de"})).json()
+        assert "understands only: en" in agent["warnings"][0]
+
+
+async def test_the_vendors_own_client_calls_the_agent(engines: Engines) -> None:
+    async with service(engines) as (_, client):
+        access = (await client.post("/tokens", json={"room": "lobby"})).json()
+
+        async def token() -> str:
+            return str(access["token"])
+
+        peer = MeteredPeer(url=access["url"], token_provider=token)
+        microphone = VendorAudioSource(input_rate=16000, max_buffered_seconds=10)
+        heard, answered = asyncio.Event(), asyncio.Event()
+        listening: list[asyncio.Task[None]] = []
+
+        async def listen(track: Any) -> None:
+            async for frame in iter_frames(track):
+                if np.abs(frame.to_ndarray()).max() > 1000:
+                    heard.set()
+
+        from metered_realtime import peer_events
+
+        @peer.on(peer_events.PeerJoined)
+        def joined(event: Any) -> None:
+            @event.peer.on(peer_events.Track)
+            def track(event: Any) -> None:
+                listening.append(asyncio.create_task(listen(event.track)))
+
+        @peer.on(peer_events.Data)
+        def data(event: Any) -> None:
+            said = event.data if isinstance(event.data, dict) else {}
+            if said.get("type") == "agent.caption" and said["final"] and "thirty" in said["text"]:
+                answered.set()
+
+        peer.add_track(microphone)
+        await peer.join("lobby")
+        await client.post("/agents", json={"room": "lobby", "greeting": ""})
+        speech = await question(engines, "What is twelve times three?")
+        silence = np.zeros(8000, np.int16)
+        await microphone.push(np.concatenate([silence, speech.samples, silence]).tobytes())
+        await answered.wait()
+        await heard.wait()
+        await peer.close()
+        for task in listening:
+            task.cancel()
