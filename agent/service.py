@@ -77,8 +77,6 @@ async def running_service(
                     settings.models, settings.stt, settings.tts, settings.llm, progress=progress
                 )
                 stack.push_async_callback(engines.close)
-            for persona in personas.all():
-                await engines.stt.prepare(persona.phrases)
             if access.hub is not None:
                 access.url = f"ws://{_reachable(settings.server.host)}:{port}"
             dispatcher = LocalDispatcher(settings, engines, personas, access)
