@@ -56,7 +56,4 @@ class SpeechToText(Protocol):
         `language` is a two-letter code or None to detect it; `phrases` are sentences the persona expects.
         """
 
-    async def prepare(self, phrases: tuple[str, ...]) -> None:
-        """Get ready for sentences that are going to be expected, so that the first segment need not wait."""
-
     async def close(self) -> None: ...

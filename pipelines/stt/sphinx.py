@@ -1,7 +1,7 @@
 """pocketsphinx: the recogniser that needs no download, the default where no better one can be had.
 
-Its wheel carries a model of US English. Captions come from a streaming pass while people speak, the transcript
-from one more decoding of the whole utterance, which is far better than the end of the stream.
+Its wheel carries a model of US English. Captions come from a streaming pass while people speak, the
+transcript from one more decoding of the whole utterance, which is far better than the end of the stream.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ class SphinxEngine:
         """Start the processes; `models` is not needed."""
         engine = cls(options, reason=reason)
         try:
-            await engine.prepare(())
+            loads = (asyncio.to_thread(process.call, "load") for process in engine._processes)
+            for failure in await asyncio.gather(*loads, return_exceptions=True):
+                if failure is not None:
+                    raise failure
         except BaseException:
             await engine.close()
             raise
@@ -60,12 +63,6 @@ class SphinxEngine:
     def recognise(self, *, language: str | None, phrases: tuple[str, ...] = ()) -> SphinxRecognition:  # noqa: ARG002
         """See `SpeechToText.recognise`; any `language` is heard as English."""
         return SphinxRecognition(self, phrases)
-
-    async def prepare(self, phrases: tuple[str, ...]) -> None:
-        """Build the language model of `phrases` in every process."""
-        async with asyncio.TaskGroup() as tasks:
-            for process in self._processes:
-                tasks.create_task(asyncio.to_thread(process.call, "learn", phrases))
 
     async def close(self) -> None:
         await self._jobs.close()

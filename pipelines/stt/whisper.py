@@ -90,9 +90,6 @@ class WhisperEngine:
         code = language[:2].lower() if language else None
         return WhisperRecognition(self, code if code in self._info.languages else None)
 
-    async def prepare(self, phrases: tuple[str, ...]) -> None:
-        """Nothing to prepare: this model knows the language as a whole."""
-
     async def close(self) -> None:
         await self._jobs.close()
 
