@@ -220,6 +220,7 @@ export class Call extends EventTarget {
 
   #measure() {
     const { stats } = this;
+    stats.audio = this.#context.state;
     stats.micRms = this.#micMeter && !this.muted ? this.#micMeter.rms() : 0;
     stats.agentRms = this.#voices.get(this.agentPeer)?.meter.rms() ?? 0;
     stats.agentPeakRms = Math.max(stats.agentPeakRms, stats.agentRms);

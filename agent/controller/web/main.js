@@ -159,6 +159,12 @@ window.voiceAgent = {
     return captions.entries.map(({ key, side, name, text, final, interrupted }) => ({ key, side, name, text, final, interrupted }));
   },
   get latencies() { return [...captions.latencies]; },
+  /** Sound packets received so far, over all peers. */
+  async packetsReceived() {
+    const reports = await Promise.all(call.peers.map((peer) => peer.connection.getStats()));
+    const inbound = reports.flatMap((report) => [...report.values()].filter(({ type }) => type === "inbound-rtp"));
+    return inbound.reduce((sum, { packetsReceived = 0 }) => sum + packetsReceived, 0);
+  },
 };
 
 const wanted = new URLSearchParams(location.search).get("room");

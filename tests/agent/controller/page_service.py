@@ -128,6 +128,17 @@ class PageService:
         return CallerAccess(self.advertised_url, token=token, expires_at=datetime.now(UTC))
 
 
+class PromptServer(uvicorn.Server):
+    """Stops when told instead of looking ten times a second whether it should."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stop = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.stop.wait()
+
+
 @asynccontextmanager
 async def serve_page(*, api_key: str | None = None) -> AsyncIterator[PageService]:
     pair = SecretKey("sk_id_" + secrets.token_hex(4), "sk_secret_" + secrets.token_urlsafe(32))
@@ -139,7 +150,7 @@ async def serve_page(*, api_key: str | None = None) -> AsyncIterator[PageService
         service.dispatcher.service = service
         app = create_app(replace(make_parts(service.dispatcher), rooms=service), api_key=api_key)
         app.include_router(hub.router)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", **UVICORN_OPTIONS))
+        server = PromptServer(uvicorn.Config(app, log_config=None, lifespan="off", **UVICORN_OPTIONS))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(server.serve(sockets=[listener]))
             try:
@@ -147,7 +158,7 @@ async def serve_page(*, api_key: str | None = None) -> AsyncIterator[PageService
             finally:
                 await service.dispatcher.close()
                 await hub.close()
-                server.should_exit = True
+                server.stop.set()
 
 
 class Wire:
