@@ -275,4 +275,4 @@ class _Allowance:
 
 
 def _is_agent(remote: RemotePeer) -> bool:
-    return bool(remote.metadata) and remote.metadata.get("role") == ROLE_AGENT
+    return (remote.metadata or {}).get("role") == ROLE_AGENT

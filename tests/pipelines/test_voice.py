@@ -133,7 +133,7 @@ async def test_a_spoken_question_is_heard_thought_about_and_answered_aloud(engin
         one.line.say(await said(await engines.voice(None, None), "What is twelve times three?"))
         answer = await one.answered()
         assert [c.text.lower().rstrip("?.") for c in one.finals("caller")] == ["what is twelve times three"]
-        assert "36" in answer.text or "thirty" in answer.text
+        assert "36" in answer.text
         assert not answer.interrupted
         assert one.states == [State.LISTENING, State.THINKING, State.SPEAKING, State.LISTENING]
         (latency,) = [r for r in one.reports if isinstance(r, Latency)]
