@@ -130,10 +130,10 @@ class OpenAIEngine:
                 return await anext(response, None)
         except TimeoutError:
             raise self._too_slow(started=started) from None
-        except openai.OpenAIError as error:
+        except openai.APIStatusError as error:
             raise self._readable(error) from None
         except Exception as error:
-            # The boundary to the library's transport, whose exceptions come through a stream unwrapped.
+            # The boundary to the library's transport, whose exceptions come through a stream as they please.
             log.warning("the stream of the language model failed: %s", type(error).__name__)
             raise self._failed("cut", "broke off in the middle of the answer") from None
 

@@ -30,6 +30,8 @@ class ChatServer:
         self.headers: list[dict[str, str]] = []
         #: Set when a stream was closed by the client before its end.
         self.gone = threading.Event()
+        #: Set when a request came.
+        self.asked = threading.Event()
         self._app = FastAPI()
         self._app.post("/v1/chat/completions")(self._complete)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -50,6 +52,7 @@ class ChatServer:
     async def _complete(self, request: Request) -> Response:
         body = await request.json()
         self.requests.append(body)
+        self.asked.set()
         self.headers.append(dict(request.headers))
         model: str = body["model"]
         if model.startswith("status-"):
