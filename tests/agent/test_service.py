@@ -28,7 +28,9 @@ AUDIBLE_DBFS = -40.0
 async def service(
     engines: Engines, *overrides: str
 ) -> AsyncIterator[tuple[RunningService, httpx.AsyncClient]]:
-    settings = load_settings(environ={}, overrides=["server.port=0", *overrides]).settings
+    settings = load_settings(
+        environ={}, overrides=["server.port=0", "agents.leave_timeout_s=1", *overrides]
+    ).settings
     async with (
         running_service(settings, engines=engines) as running,
         httpx.AsyncClient(base_url=running.url, timeout=30) as client,
