@@ -23,7 +23,7 @@ TOOL_FRAGMENTS = (
 
 
 class ChatServer:
-    """Models: echo, tools, stall-first, stall-middle, cut, unfinished, garbage, empty, endless, status-404 …"""
+    """Models: echo, tools, stall-first, stall-middle, cut, unfinished, garbage, empty, status-NNN."""
 
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
