@@ -265,6 +265,10 @@ class RemotePeer:
     async def _answer_arrived(self, answer: Description) -> None:
         if self._connection is None or not self._negotiation.expects_answer():
             return
+        if self._connection.remote_ufrag not in (None, sdp.ice_ufrag(answer.sdp)):
+            # The other side yielded to our offer by throwing its connection away, and ours with it.
+            await self._perform(self._negotiation.lost(_now_s()))
+            return
         try:
             await self._connection.apply_answer(answer.sdp)
         except Exception as error:

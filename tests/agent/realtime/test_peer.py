@@ -1,0 +1,401 @@
+"""Peers in a real room: a real hub, real WebRTC, real sound, all in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from pathlib import Path
+
+import pytest
+
+from agent.realtime import (
+    DataReceived,
+    FatalError,
+    NotConnectedError,
+    Peer,
+    PeerJoined,
+    PeerLeft,
+    ServerRequestError,
+    SignallingConnectError,
+    SignallingError,
+    StateChanged,
+    TrackAdded,
+    TrackEnded,
+    mint_token,
+)
+from agent.realtime.signalling import SignallingClient
+from tests.agent.realtime.peer_parts import (
+    Cable,
+    Participant,
+    participant,
+    same_pitch,
+    token_provider,
+)
+from tests.conftest import RunningHub, StartHub
+
+
+@pytest.mark.parametrize(("first", "second"), [("alice", "bob"), ("bob", "alice")])
+async def test_two_peers_hear_each_other_whoever_came_first(hub: RunningHub, first: str, second: str):
+    async with participant(hub, first, says_hz=440) as one, participant(hub, second, says_hz=1000) as two:
+        await one.hears(second, 1000)
+        await two.hears(first, 440)
+        added = await one.event(TrackAdded, remote=second)
+        assert added.stream_id == f"{second}-voice"
+        assert added.metadata == {"role": "test"}
+
+
+@pytest.mark.parametrize("speaker", ["alice", "bob"])
+async def test_one_side_may_have_nothing_to_say(hub: RunningHub, speaker: str):
+    """alice < bob, so alice is the one to wait and bob the one to offer at once."""
+    async with (
+        participant(hub, "alice", sends=speaker == "alice", says_hz=440) as alice,
+        participant(hub, "bob", sends=speaker == "bob", says_hz=440) as bob,
+    ):
+        listener = bob if speaker == "alice" else alice
+        await listener.hears(speaker, 440)
+
+
+async def test_three_peers_all_hear_each_other(hub: RunningHub):
+    async with (
+        participant(hub, "alice", says_hz=400) as alice,
+        participant(hub, "bob", says_hz=1000) as bob,
+        participant(hub, "carol", says_hz=2000) as carol,
+    ):
+        voices = {"alice": (alice, 400), "bob": (bob, 1000), "carol": (carol, 2000)}
+        for listener_id, (listener, _) in voices.items():
+            for speaker_id, (_, hz) in voices.items():
+                if speaker_id != listener_id:
+                    await listener.hears(speaker_id, hz)
+        assert set(alice.peer.remote_peers) == {"bob", "carol"}
+
+
+async def test_a_late_joiner_hears_only_the_present(hub: RunningHub):
+    async with participant(hub, "alice", says_hz=440) as alice, participant(hub, "bob") as bob:
+        await bob.hears("alice", 440)
+        alice.speak(1000)
+        async with participant(hub, "carol") as carol:
+            await carol.hears("alice", 1000)
+            await carol.until(lambda: len(carol.pitches[("alice", "alice-voice")]) >= 5)
+            assert not any(same_pitch(hz, 440) for hz in carol.pitches[("alice", "alice-voice")])
+
+
+async def test_clear_silences_the_voice_and_speaking_goes_on_after_it(hub: RunningHub):
+    async with participant(hub, "alice", says_hz=440) as alice, participant(hub, "bob") as bob:
+        await bob.hears("alice", 440)
+        assert alice.source.played_ms > 0
+        alice.hush()
+        played_ms = alice.source.played_ms
+        await bob.hears("alice", None)
+        assert alice.source.played_ms == played_ms
+        alice.speak(1000)
+        await bob.hears("alice", 1000)
+
+
+async def test_data_goes_to_everybody_or_to_one(hub: RunningHub):
+    async with (
+        participant(hub, "alice", peer_metadata={"name": "Alice"}) as alice,
+        participant(hub, "bob") as bob,
+        participant(hub, "carol") as carol,
+    ):
+        await bob.event(PeerJoined, remote="alice")
+        await carol.event(PeerJoined, remote="alice")
+        await alice.peer.send_to("bob", {"to": "bob"})
+        await alice.peer.send({"to": "all"})
+        for_all = {"sender_id": "alice", "kind": "broadcast", "data": {"to": "all"}}
+        direct = await bob.event(DataReceived, kind="direct")
+        assert (direct.sender_id, direct.data) == ("alice", {"to": "bob"})
+        assert direct.sender_metadata == {"name": "Alice"}
+        for someone in (bob, carol):
+            message = await someone.event(DataReceived, **for_all)
+            assert message.sender_metadata == {"name": "Alice"}
+        assert not [e for e in carol.seen if isinstance(e, DataReceived) and e.kind == "direct"]
+        assert not [e for e in alice.seen if isinstance(e, DataReceived)]
+        assert bob.peer.remote_peers["alice"].metadata == {"name": "Alice"}
+
+
+async def test_direct_messages_from_outside_the_room_are_dropped(hub: RunningHub):
+    async with participant(hub, "alice") as alice, participant(hub, "bob") as bob:
+        await alice.event(PeerJoined, remote="bob")
+        async with participant(hub, "mallory", room="another") as mallory:
+            await mallory.peer.send_to("alice", {"from": "outside"})
+            await bob.peer.send_to("alice", {"from": "inside"})
+            await alice.event(DataReceived, sender_id="bob")
+            assert not [e for e in alice.seen if isinstance(e, DataReceived) and e.sender_id == "mallory"]
+
+
+async def test_a_source_added_later_is_heard_too(hub: RunningHub):
+    async with (
+        participant(hub, "alice", says_hz=440, sends=False) as alice,
+        participant(hub, "bob", says_hz=1000) as bob,
+    ):
+        await alice.hears("bob", 1000)
+        alice.peer.add_source(alice.source, stream_id="late", metadata={"role": "late"})
+        await bob.hears("alice", 440, stream_id="late")
+        assert (await bob.event(TrackAdded, stream_id="late")).metadata == {"role": "late"}
+
+
+async def test_when_both_offer_at_once_both_are_heard(hub: RunningHub):
+    async with (
+        participant(hub, "alice", says_hz=440) as alice,
+        participant(hub, "bob", says_hz=1000) as bob,
+    ):
+        await alice.hears("bob", 1000)
+        await bob.hears("alice", 440)
+        # Connected, neither waits for the other any more: both offers are under way before either arrives.
+        alice.peer.add_source(alice.source, stream_id="alice-second")
+        bob.peer.add_source(bob.source, stream_id="bob-second")
+        await alice.hears("bob", 1000, stream_id="bob-second")
+        await bob.hears("alice", 440, stream_id="alice-second")
+        await alice.hears("bob", 1000)
+        await bob.hears("alice", 440)
+
+
+async def test_leaving_is_seen_and_ends_the_track(hub: RunningHub):
+    async with participant(hub, "alice") as alice:
+        async with participant(hub, "bob", says_hz=1000):
+            await alice.hears("bob", 1000)
+        await alice.event(PeerLeft, remote="bob")
+        kinds = [type(event) for event in alice.seen]
+        assert kinds.index(TrackEnded) < kinds.index(PeerLeft)
+        assert not alice.peer.remote_peers
+
+
+async def test_a_peer_that_comes_back_is_heard_again(hub: RunningHub):
+    async with participant(hub, "alice", says_hz=440) as alice:
+        for hz in (1000, 2000):
+            async with participant(hub, "bob", says_hz=hz) as bob:
+                await alice.hears("bob", hz)
+                await bob.hears("alice", 440)
+
+
+async def both_hear(alice: Participant, bob: Participant) -> None:
+    await alice.hears("bob", 1000)
+    await bob.hears("alice", 440)
+
+
+async def test_media_outlives_the_loss_of_signalling_on_both_sides(hub: RunningHub):
+    async with (
+        Cable(hub.port) as cable,
+        participant(hub, "alice", says_hz=440, url=cable.url) as alice,
+        participant(hub, "bob", says_hz=1000, url=cable.url) as bob,
+    ):
+        await both_hear(alice, bob)
+        remote = alice.peer.remote_peers["bob"]
+        cable.pull()
+        await alice.event(StateChanged, remote=None, state="reconnecting")
+        await bob.event(StateChanged, remote=None, state="reconnecting")
+        await both_hear(alice, bob)
+        alice.seen.clear()
+        bob.seen.clear()
+        cable.plug()
+        await alice.event(StateChanged, remote=None, state="joined")
+        await bob.event(StateChanged, remote=None, state="joined")
+        await alice.peer.send_to("bob", "still there?")
+        await bob.event(DataReceived, data="still there?")
+        await both_hear(alice, bob)
+        assert alice.peer.remote_peers["bob"] is remote
+        for someone in (alice, bob):
+            assert not [e for e in someone.seen if isinstance(e, TrackAdded | TrackEnded | PeerLeft)]
+
+
+async def test_media_outlives_the_loss_of_signalling_on_one_side(hub: RunningHub):
+    async with (
+        Cable(hub.port) as cable,
+        participant(hub, "alice", says_hz=440) as alice,
+        participant(hub, "bob", says_hz=1000, url=cable.url) as bob,
+    ):
+        await both_hear(alice, bob)
+        alice.seen.clear()
+        bob.seen.clear()
+        cable.pull()
+        cable.plug()
+        await bob.event(StateChanged, remote=None, state="joined")
+        await both_hear(alice, bob)
+        assert cable.connections == 2
+        for someone in (alice, bob):
+            assert not [e for e in someone.seen if isinstance(e, TrackAdded | TrackEnded | PeerLeft)]
+
+
+async def test_with_a_publishable_key_a_peer_comes_back_as_somebody_else(hub: RunningHub):
+    async with (
+        Cable(hub.port) as cable,
+        participant(hub, None, says_hz=440, url=cable.url) as alice,
+        participant(hub, "bob", says_hz=1000) as bob,
+    ):
+        await alice.hears("bob", 1000)
+        former_id = alice.peer.peer_id
+        cable.pull()
+        cable.plug()
+        await alice.until(lambda: alice.peer.peer_id != former_id and alice.peer.state == "joined")
+        await bob.event(PeerJoined, remote=alice.peer.peer_id)
+        await bob.hears(alice.peer.peer_id, 440, stream_id="None-voice")
+        await alice.hears("bob", 1000)
+        assert set(alice.peer.remote_peers) == {"bob"}
+
+
+async def test_a_connection_that_closes_without_leaving_is_made_anew(hub: RunningHub):
+    async with (
+        participant(hub, "alice", says_hz=440) as alice,
+        participant(hub, "bob", says_hz=1000) as bob,
+    ):
+        await both_hear(alice, bob)
+        remote = alice.peer.remote_peers["bob"]
+        await remote._connection._pc.close()
+        await alice.event(TrackEnded, remote="bob")
+        await alice.event(StateChanged, remote="bob", state="reconnecting")
+        alice.seen.clear()
+        await alice.connected_to("bob")
+        await both_hear(alice, bob)
+        assert alice.peer.remote_peers["bob"] is remote
+
+
+async def test_a_ghost_and_a_babbler_disturb_nobody(hub: RunningHub):
+    nonsense = [
+        {"type": "rtc-description", "description": {"type": "offer", "sdp": "v=0"}},
+        {"type": "rtc-description", "description": {"type": "offer", "sdp": "m=audio 9 X\r\n"}},
+        {"type": "rtc-description", "description": {"type": "answer", "sdp": ""}},
+        {"type": "rtc-description", "description": {"type": "rollback", "sdp": ""}},
+        {"type": "rtc-ice", "candidate": {"candidate": "candidate:x y z", "sdpMid": "0"}},
+        {"type": "rtc-ice", "candidate": {"candidate": 7}},
+        {"type": "rtc-ice", "candidate": None},
+        {"__meteredTrackMeta": {"trackId": 3}},
+        {"__meteredTrackMeta": {"trackId": "t", "metadata": {"role": "agent"}}},
+    ]
+    async with (
+        SignallingClient(hub.url, token_provider=token_provider(hub, "ghost")) as ghost,
+        participant(hub, "alice", says_hz=440) as alice,
+    ):
+        await ghost.subscribe("room")
+        await alice.event(PeerJoined, remote="ghost")
+        for data in nonsense:
+            await ghost.send("alice", data)
+        async with participant(hub, "bob", says_hz=1000) as bob:
+            await both_hear(alice, bob)
+            await ghost.send("alice", "now sensible")
+            await alice.event(DataReceived, sender_id="ghost", data="now sensible")
+            assert not [e for e in alice.seen if isinstance(e, DataReceived) and e.data in nonsense]
+
+
+async def test_an_offer_that_overtakes_its_sender_is_answered(hub: RunningHub):
+    """The vendor's clients drop it, and the pair then waits for ever."""
+    early_bird = SignallingClient(hub.url, token_provider=token_provider(hub, "early"))
+    async with early_bird, participant(hub, "alice") as alice:
+        await early_bird.send("alice", {"__meteredTrackMeta": {"trackId": "t", "metadata": {}}})
+        await early_bird.send("alice", "said before entering")
+        await early_bird.subscribe("room")
+        await alice.event(DataReceived, sender_id="early", data="said before entering")
+        kinds = [type(event) for event in alice.seen]
+        assert kinds.index(PeerJoined) < kinds.index(DataReceived)
+
+
+def open_sockets() -> int:
+    return sum(
+        "socket:" in str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()
+    )
+
+
+async def test_joining_and_leaving_leaves_nothing_behind(hub: RunningHub):
+    async with participant(hub, "alice", says_hz=440) as alice:
+        async with participant(hub, "bob", says_hz=1000) as bob:
+            await both_hear(alice, bob)
+        await alice.event(PeerLeft)
+        gc.collect()
+        tasks, threads, sockets = len(asyncio.all_tasks()), threading.active_count(), open_sockets()
+        for _ in range(5):
+            alice.seen.clear()
+            async with participant(hub, "bob", says_hz=1000) as bob:
+                await both_hear(alice, bob)
+            await alice.event(PeerLeft)
+        gc.collect()
+        await alice.until(lambda: len(asyncio.all_tasks()) <= tasks and open_sockets() <= sockets)
+        assert threading.active_count() <= threads
+
+
+async def test_leaving_in_the_middle_of_connecting_leaves_nothing_behind(hub: RunningHub):
+    async with participant(hub, "alice", says_hz=440) as alice:
+        before = len(asyncio.all_tasks())
+        for _ in range(5):
+            async with participant(hub, "bob", says_hz=1000) as bob:
+                await bob.event(PeerJoined, remote="alice")
+        await alice.until(lambda: not alice.peer.remote_peers and len(asyncio.all_tasks()) <= before)
+
+
+async def test_an_error_in_the_block_arrives_as_it_was_raised(hub: RunningHub):
+    async def call():
+        async with Peer(hub.url, key=hub.key) as peer:
+            await peer.join("room")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await call()
+
+
+async def test_cancelling_the_block_closes_the_peer(hub: RunningHub):
+    joined = asyncio.Event()
+
+    async def call():
+        async with Peer(hub.url, key=hub.key) as peer:
+            await peer.join("room")
+            joined.set()
+            async for _ in peer.events():
+                pass
+
+    calling = asyncio.create_task(call())
+    await joined.wait()
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+
+
+async def test_what_a_peer_refuses(hub: RunningHub):
+    async with Peer(hub.url, key=hub.key) as peer:
+        with pytest.raises(NotConnectedError):
+            await peer.send("too early")
+        with pytest.raises(ValueError, match="reserved"):
+            await peer.join("_Metered/x")
+        with pytest.raises(ValueError, match="1-256"):
+            await peer.join("")
+        with pytest.raises(ValueError, match="stream_id"):
+            peer.add_source(None, stream_id="a b")
+        await peer.join("room")
+        with pytest.raises(SignallingError, match="is in no room"):
+            await peer.join("room")
+        with pytest.raises(ValueError, match="itself"):
+            await peer.send_to(peer.peer_id, "hello")
+        with pytest.raises(ServerRequestError, match="peer_not_found"):
+            await peer.send_to("nobody", "hello")
+
+
+async def test_a_refused_room_can_be_followed_by_another(hub: RunningHub):
+    async def provide() -> str:
+        return mint_token(hub.key_id, hub.secret, peer_id="narrow", channels=["allowed"])[0]
+
+    async with Peer(hub.url, token_provider=provide) as peer:
+        with pytest.raises(ServerRequestError, match="channel_not_authorized"):
+            await peer.join("forbidden")
+        assert peer.state == "idle"
+        await peer.join("allowed")
+        assert (peer.state, peer.channel) == ("joined", "allowed")
+
+
+async def test_a_failed_first_connection_can_be_tried_again(start_hub: StartHub):
+    async with start_hub() as hub:
+        port = hub.port
+    async with Peer(f"ws://127.0.0.1:{port}", token_provider=token_provider(hub, "alice")) as peer:
+        with pytest.raises(SignallingConnectError):
+            await peer.join("room")
+        assert peer.state == "idle"
+        async with start_hub(port=port) as again:
+            with pytest.raises(SignallingConnectError):
+                await peer.join("room")
+            assert again.key_id != hub.key_id
+
+
+async def test_losing_the_room_for_good_is_a_fatal_error_and_ends_the_events(hub: RunningHub):
+    async with Cable(hub.port) as cable, Peer(cable.url, key=hub.key, reconnect=None) as peer:
+        await peer.join("room")
+        cable.pull()
+        events = [event async for event in peer.events()]
+    assert isinstance(events[-2], FatalError)
+    assert events[-1] == StateChanged(None, "closed")
