@@ -17,7 +17,16 @@ from agent.cli.app import ConfigOption, SetOption, app, err, fail, out, settings
 from agent.cli.serve import describe, engine_table
 from agent.client import ServiceClient, ServiceError
 from agent.recording import AudioFileError, read_audio
-from agent.replay import Observation, Sample, SampleError, Verdict, find_samples, judge, load_sample, play_sample
+from agent.replay import (
+    Observation,
+    Sample,
+    SampleError,
+    Verdict,
+    find_samples,
+    judge,
+    load_sample,
+    play_sample,
+)
 from agent.replay.report import show, to_json, to_junit
 from agent.service import running_service
 from agent.settings import Settings, SettingsError

@@ -14,6 +14,8 @@ from rich.text import Text
 
 from agent.replay.judge import Verdict
 
+#: Of each text in the table.
+CELL_CHARS = 90
 #: What XML 1.0 has no way to write.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -31,8 +33,8 @@ def show(verdicts: Sequence[Verdict], console: Console) -> None:
         seen = verdict.observation
         table.add_row(
             verdict.sample.name,
-            Text(" ".join(seen.heard) or "—"),
-            Text(" · ".join(a.text + (" …" if a.interrupted else "") for a in seen.answers) or "—"),
+            Text(_short(" ".join(seen.heard))),
+            Text(" · ".join(_short(a.text + (" …" if a.interrupted else "")) for a in seen.answers) or "—"),
             "—" if verdict.wer is None else f"{verdict.wer:.2f}",
             _ms(verdict.first_sound_ms),
             _ms(seen.stop_ms() if verdict.expectation.limits.stop_ms_max is not None else None),
@@ -91,6 +93,14 @@ def _facts(verdict: Verdict) -> dict[str, Any]:
         ],
         "recording": str(seen.recording) if seen.recording else None,
     }
+
+
+def _short(text: str) -> str:
+    """A table is for the eye; the whole text is in the JSON."""
+    shown = " ".join(text.split())
+    if len(shown) > CELL_CHARS:
+        return f"{shown[:CELL_CHARS]} […]"
+    return shown or "—"
 
 
 def _rounded(ms: float | None) -> float | None:
