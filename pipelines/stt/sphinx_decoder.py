@@ -41,8 +41,10 @@ MAX_SLOW_SHARE = 0.5
 MIN_PHONES_PER_S = 4.5
 #: Mean acoustic score of the spoken frames, nats; speech lies between -5.7 and -1.
 MIN_ACOUSTIC = -5.8
-#: Posterior per word; of expected sentences 95 % are above 0.14, breath and knocks often below 0.03.
+#: Posterior per word that up to two words need; of expected sentences 95 % are above 0.14, breath and knocks
+#: are often below 0.03.
 MIN_CONFIDENCE = 0.05
+SHORT_WORDS = 2
 
 # pocketsphinx shows scores through exp(), that of a whole path in units of 1024 (its SENSCR_SHIFT).
 _SCORE_UNIT = 1 << 10
@@ -71,7 +73,7 @@ class Heard:
         return (
             bool(self.text)
             and self.acoustic >= MIN_ACOUSTIC
-            and self.confidence >= MIN_CONFIDENCE
+            and (self.confidence >= MIN_CONFIDENCE or len(self.text.split()) > SHORT_WORDS)
             and self.phones_per_s >= MIN_PHONES_PER_S
             and self.slow_share <= MAX_SLOW_SHARE
         )

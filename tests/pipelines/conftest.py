@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -85,10 +85,10 @@ def piper(store: ModelStore) -> Iterator[PiperEngine]:
 
 
 @pytest.fixture(scope="session")
-def say(piper: PiperEngine) -> Callable[[str], Samples]:
+def say(piper: PiperEngine) -> Callable[[str], Awaitable[Samples]]:
     """Speaks a sentence with the built-in voice, as 16 kHz samples."""
 
     async def speak(text: str) -> Samples:
         return np.concatenate([to_float(pcm.samples) async for pcm in piper.synthesize(text)])
 
-    return lambda text: asyncio.run(speak(text))
+    return speak

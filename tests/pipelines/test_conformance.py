@@ -10,7 +10,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def chat() -> Iterator[ChatServer]:
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def options(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """The options under which an engine can run here; more can be given."""
 
@@ -68,17 +68,17 @@ def good_info(info: EngineInfo, kind: EngineKind, name: str) -> bool:
 # ---- recognisers
 
 
-@pytest.fixture(params=engine_names("stt"))
-async def stt(request: pytest.FixtureRequest, options: Any, store: ModelStore) -> AsyncIterator[SpeechToText]:
-    engine = await load("stt", request.param, options, store, workers=2, max_queue=4)
+@pytest.fixture(scope="module", params=engine_names("stt"))
+def stt(request: pytest.FixtureRequest, options: Any, store: ModelStore) -> Iterator[SpeechToText]:
+    engine = asyncio.run(load("stt", request.param, options, store, workers=2, max_queue=4))
     assert good_info(engine.info, "stt", request.param)
     yield engine
-    await engine.close()
+    asyncio.run(engine.close())
 
 
-@pytest.fixture(scope="module")
-def hello(say: Callable[[str], Samples]) -> Samples:
-    return say("Good morning.")
+@pytest.fixture
+async def hello(say: Callable[[str], Awaitable[Samples]]) -> Samples:
+    return await say("Good morning.")
 
 
 async def test_stt_hears_and_may_be_asked_again(stt: SpeechToText, hello: Samples) -> None:
@@ -180,12 +180,12 @@ async def test_stt_refuses_audio_of_the_wrong_shape(stt: SpeechToText) -> None:
 # ---- voices
 
 
-@pytest.fixture(params=engine_names("tts"))
-async def tts(request: pytest.FixtureRequest, options: Any, store: ModelStore) -> AsyncIterator[TextToSpeech]:
-    engine = await load("tts", request.param, options, store, workers=2, max_queue=8)
+@pytest.fixture(scope="module", params=engine_names("tts"))
+def tts(request: pytest.FixtureRequest, options: Any, store: ModelStore) -> Iterator[TextToSpeech]:
+    engine = asyncio.run(load("tts", request.param, options, store, workers=2, max_queue=8))
     assert good_info(engine.info, "tts", request.param)
     yield engine
-    await engine.close()
+    asyncio.run(engine.close())
 
 
 async def spoken_ms(tts: TextToSpeech, text: str) -> float:

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.models import ModelStore, UnknownModelError
+from pipelines.options import TtsOptions
+from pipelines.tts.piper import LEAD_MS, MAX_PIECE_CHARS, PiperEngine, _pieces
+
+
+async def speak(engine: PiperEngine, text: str) -> tuple[np.ndarray, int]:
+    pieces = [pcm async for pcm in engine.synthesize(text)]
+    return np.concatenate([pcm.samples for pcm in pieces]), pieces[0].rate_hz
+
+
+async def test_the_built_in_voice_speaks_english(piper: PiperEngine) -> None:
+    samples, rate_hz = await speak(piper, "Good morning.")
+    assert rate_hz == 16_000
+    assert np.abs(samples).max() > 3000
+    assert piper.info.languages == ("en",)
+    assert "built in" in piper.info.model
+
+
+async def test_the_first_sound_comes_at_once(piper: PiperEngine) -> None:
+    samples, rate_hz = await speak(piper, "Good morning.")
+    first_ms = 1000 * int(np.flatnonzero(np.abs(samples) > 100)[0]) / rate_hz
+    assert first_ms <= LEAD_MS
+
+
+async def test_one_piece_a_sentence(piper: PiperEngine) -> None:
+    assert len([pcm async for pcm in piper.synthesize("One sentence. Another one. And a third.")]) == 3
+
+
+async def test_a_voice_by_path_and_its_pace(models_folder: Path, store: ModelStore) -> None:
+    path = str(models_folder / "piper-rms-30mb.onnx")
+    lengths = []
+    for length_scale in (1.0, 1.5):
+        options = TtsOptions(voice=path, length_scale=length_scale)
+        engine = await PiperEngine.load(options, models=store, reason="under test")
+        lengths.append(len((await speak(engine, "What is the weather like today?"))[0]))
+        await engine.close()
+    assert lengths[1] > 1.2 * lengths[0]
+
+
+async def test_a_path_that_is_none(store: ModelStore, tmp_path: Path) -> None:
+    with pytest.raises(UnknownModelError, match=r"no file .*x\.onnx"):
+        await PiperEngine.load(TtsOptions(voice=str(tmp_path / "x.onnx")), models=store, reason="under test")
+    (tmp_path / "x.onnx").touch()
+    with pytest.raises(UnknownModelError, match=r"x\.onnx\.json"):
+        await PiperEngine.load(TtsOptions(voice=str(tmp_path / "x.onnx")), models=store, reason="under test")
+
+
+async def test_what_is_spoken_stays_out_of_the_log(
+    piper: PiperEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    await speak(piper, "A very private sentence.")
+    assert "private" not in caplog.text
+
+
+@pytest.mark.parametrize("text", ["a " * 1000, "x" * 1000, "word, " * 300, "[[ xx ]] " * 200])
+def test_long_text_is_cut_between_words_where_it_can_be(text: str) -> None:
+    pieces = list(_pieces(text))
+    assert len(pieces) > 1
+    assert max(map(len, pieces)) <= MAX_PIECE_CHARS
+    assert "".join(pieces).replace(" ", "") == text.replace(" ", "").replace("[[", "").replace("]]", "")
