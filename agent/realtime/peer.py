@@ -24,10 +24,11 @@ from agent.realtime.peer_events import (
     PeerEvents,
     StateChanged,
 )
-from agent.realtime.remote import Outgoing, RemotePeer, Surroundings
+from agent.realtime.remote import RemotePeer
 from agent.realtime.roster import Roster
 from agent.realtime.signalling import SignallingClient, TokenProvider
 from agent.realtime.source import AudioSource
+from agent.realtime.surroundings import Outgoing, Surroundings
 
 logger = logging.getLogger(__name__)
 

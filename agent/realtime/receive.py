@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import av
+import numpy as np
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
@@ -26,7 +27,7 @@ async def iter_audio(track: MediaStreamTrack, *, rate_hz: int) -> AsyncIterator[
     missing from the stream, nothing is put in their place. The last, incomplete block is not yielded.
     """
     resampler: av.AudioResampler | None = None
-    layout: tuple[str, str, int] | None = None
+    source_rate_hz = 0
     while True:
         try:
             frame = await track.recv()
@@ -34,13 +35,22 @@ async def iter_audio(track: MediaStreamTrack, *, rate_hz: int) -> AsyncIterator[
             return
         if not isinstance(frame, av.AudioFrame):
             continue
-        if layout != (frame.format.name, frame.layout.name, frame.sample_rate):
-            layout = (frame.format.name, frame.layout.name, frame.sample_rate)
-            resampler = av.AudioResampler(
-                format="flt", layout="mono", rate=rate_hz, frame_size=rate_hz * BLOCK_MS // 1000
-            )
-        assert resampler is not None
-        # A gap in the time stamps is a lost packet, which the resampler must not fill or complain about.
-        frame.pts = None
-        for block in resampler.resample(frame):
+        if resampler is None or frame.sample_rate != source_rate_hz:
+            # The codec, and the rate with it, may change in the middle of a call.
+            source_rate_hz = frame.sample_rate
+            block_samples = rate_hz * BLOCK_MS // 1000
+            resampler = av.AudioResampler("flt", "mono", rate_hz, frame_size=block_samples)
+        mono = av.AudioFrame.from_ndarray(_mono(frame)[None], format="flt", layout="mono")
+        mono.sample_rate = source_rate_hz
+        for block in resampler.resample(mono):
             yield block.to_ndarray()[0]
+
+
+def _mono(frame: av.AudioFrame) -> Samples:
+    """The mean of the channels; a resampler would make them 3 dB too loud, beyond full scale."""
+    channels = len(frame.layout.channels)
+    samples = frame.to_ndarray()
+    if frame.format.is_packed:
+        samples = samples.reshape(-1, channels).T
+    mono: Samples = samples.mean(axis=0, dtype=np.float32)
+    return mono / np.float32(32_768) if samples.dtype == np.int16 else mono

@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Literal, TypeAlias
-from uuid import uuid4
 
 from aiortc import MediaStreamTrack
 from prometheus_client import Counter
 
 from agent.realtime import aiortc_seam, sdp, signals
 from agent.realtime.connection import MAX_CANDIDATES, Connection, ReceivedTrack
-from agent.realtime.ice import IceServer
 from agent.realtime.ice_choice import configuration
 from agent.realtime.negotiation import Do, Negotiation, Phase
-from agent.realtime.peer_events import PeerEvent, StateChanged, TrackAdded, TrackEnded
+from agent.realtime.peer_events import StateChanged, TrackAdded, TrackEnded
 from agent.realtime.signals import Candidate, Description, TrackMeta
-from agent.realtime.source import AudioSource
+from agent.realtime.surroundings import Outgoing, Surroundings
 
 logger = logging.getLogger(__name__)
 
@@ -38,33 +36,6 @@ MAX_WAITING_SIGNALS = 512
 MAX_TRACK_METAS = 512
 
 RemoteState: TypeAlias = Literal["idle", "connecting", "connected", "reconnecting", "failed", "closed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A source that every remote peer gets a track of."""
-
-    source: AudioSource
-    stream_id: str
-    metadata: Mapping[str, Any] | None
-    track_id: str = field(default_factory=lambda: str(uuid4()))
-
-    def meta(self) -> TrackMeta:
-        return TrackMeta(self.track_id, self.metadata, "audio", self.stream_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a remote peer needs of the room it is in."""
-
-    #: Sends a payload to a peer id; False if it did not get through.
-    send: Callable[[str, Any], Awaitable[bool]]
-    is_online: Callable[[], bool]
-    ice_servers: Callable[[], Sequence[IceServer]]
-    outgoing: Sequence[Outgoing]
-    emit: Callable[[PeerEvent], None]
-    #: Runs something to its end without waiting for it here.
-    spawn: Callable[[Coroutine[Any, Any, None]], object]
 
 
 class _Ask(Enum):
@@ -106,6 +77,8 @@ class RemotePeer:
         self._around = around
         self._negotiation = Negotiation(polite=polite)
         self._connection: Connection | None = None
+        #: Given up in a collision; closed when its successor works.
+        self._retired: list[Connection] = []
         self._was_connected = False
         self._inbox: asyncio.Queue[_Item] = asyncio.Queue()
         self._held: list[Description | Candidate] = []
@@ -141,9 +114,8 @@ class RemotePeer:
         finally:
             self.end_tracks()
             self.state = "closed"
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                await connection.close()
+            closing = [*self._retired, *([self._connection] if self._connection else [])]
+            await asyncio.gather(*(connection.close() for connection in closing))
 
     def end_tracks(self) -> None:
         """Report every track as ended."""
@@ -244,7 +216,7 @@ class RemotePeer:
                 return
             case Do.REBUILD_AND_ANSWER:
                 REBUILDS.labels("remote").inc()
-                self._replace_connection()
+                self._replace_connection(retire=not restarted)
         await self._answer(offer)
 
     async def _answer(self, offer: Description) -> None:
@@ -263,20 +235,24 @@ class RemotePeer:
             await self._perform(self._negotiation.lost(_now_s()))
 
     async def _answer_arrived(self, answer: Description) -> None:
-        if self._connection is None or not self._negotiation.expects_answer():
+        connection, ufrag = self._connection, sdp.ice_ufrag(answer.sdp)
+        if connection is None or self._negotiation.phase not in (Phase.OFFERED, Phase.CONNECTING):
             return
-        if self._connection.remote_ufrag not in (None, sdp.ice_ufrag(answer.sdp)):
-            # The other side yielded to our offer by throwing its connection away, and ours with it.
+        if connection.remote_ufrag not in (None, ufrag):
+            # Either it yielded to our offer by throwing away its end of this connection, or what we took for
+            # its answer was one to an offer before: this connection cannot come about.
             await self._perform(self._negotiation.lost(_now_s()))
             return
+        if not self._negotiation.expects_answer():
+            return
         try:
-            await self._connection.apply_answer(answer.sdp)
+            await connection.apply_answer(answer.sdp)
         except Exception as error:
             # As for an offer.
             self._count_error("apply", error)
             await self._perform(self._negotiation.lost(_now_s()))
             return
-        await self._agreed(self._connection)
+        await self._agreed(connection)
 
     async def _agreed(self, connection: Connection) -> None:
         do = self._negotiation.agreed(
@@ -320,14 +296,26 @@ class RemotePeer:
         self._connection = connection
         return connection
 
-    def _replace_connection(self, *, keep_sections: bool = False) -> None:
-        """Close the connection in the background; with `keep_sections` its successor is made at once."""
+    def _replace_connection(self, *, keep_sections: bool = False, retire: bool = False) -> None:
+        """Close the connection in the background.
+
+        `keep_sections` makes its successor at once, with the same sections. `retire` puts off closing: seeing
+        the old connection close, the other side would take our answer from the new one for a late one.
+        """
         old, self._connection = self._connection, None
         self.end_tracks()
-        if old is not None:
+        if old is None:
+            return
+        if retire:
+            self._retired.append(old)
+        else:
             self._around.spawn(old.close())
-            if keep_sections:
-                self._new_connection(old.kinds)
+        if keep_sections:
+            self._new_connection(old.kinds)
+
+    def _close_retired(self) -> None:
+        while self._retired:
+            self._around.spawn(self._retired.pop().close())
 
     def _attach(self, connection: Connection, outgoing: Outgoing) -> None:
         if connection.sends(outgoing.track_id):
@@ -339,6 +327,7 @@ class RemotePeer:
     async def _connection_moved(self, connection: Connection) -> None:
         if connection.state == "connected":
             self._was_connected = True
+            self._close_retired()
             await self._perform(self._negotiation.connected())
         elif connection.state in ("failed", "closed"):
             await self._perform(self._negotiation.lost(_now_s()))

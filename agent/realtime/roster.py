@@ -14,7 +14,8 @@ from agent.realtime import signals
 from agent.realtime.early import EarlyMessages
 from agent.realtime.frames import Direct, Member
 from agent.realtime.peer_events import DataReceived, PeerEvent, PeerJoined, PeerLeft, StateChanged
-from agent.realtime.remote import Outgoing, RemotePeer, Surroundings
+from agent.realtime.remote import RemotePeer
+from agent.realtime.surroundings import Outgoing, Surroundings
 
 logger = logging.getLogger(__name__)
 
