@@ -56,8 +56,8 @@ class Check:
 _Probe: TypeAlias = Callable[[], Awaitable[Check]]
 
 
-async def examine(settings: Settings) -> list[Check]:
-    """Run every check; never raises."""
+async def examine(settings: Settings, *, only: str | None = None) -> list[Check]:
+    """Run every check, or the one that is called `only`; never raises."""
     probes: list[tuple[str, float, _Probe]] = [
         ("Python", CHECK_TIMEOUT_S, _python),
         ("packages", CHECK_TIMEOUT_S, _packages),
@@ -74,7 +74,8 @@ async def examine(settings: Settings) -> list[Check]:
     probes.append(("weights: voice", CHECK_TIMEOUT_S, lambda: _weights(settings, "piper")))
     probes.append(("LLM endpoint", CHECK_TIMEOUT_S, lambda: _endpoint(settings)))
     probes += [(name, CHECK_TIMEOUT_S, _as_check(name, probe)) for name, probe in network_checks(settings)]
-    return list(await asyncio.gather(*(_bounded(*probe) for probe in probes)))
+    wanted = (probe for probe in probes if only in (None, probe[0]))
+    return list(await asyncio.gather(*(_bounded(*probe) for probe in wanted)))
 
 
 def _as_check(name: str, probe: Callable[[], Awaitable[tuple[Status, str, str]]]) -> _Probe:
