@@ -17,6 +17,7 @@ import uvicorn
 from agent.access import Access
 from agent.controller.app import LOCAL_HOSTS, create_app
 from agent.controller.parts import Parts, PersonaInfo
+from agent.controller.security import RateLimit, RateLimiter
 from agent.dispatch.local import LocalDispatcher
 from agent.hub import UVICORN_OPTIONS
 from agent.personas import Personas
@@ -25,6 +26,8 @@ from pipelines.engines import Engines, Progress
 
 _log = logging.getLogger(__name__)
 
+#: On this machine there are no strangers, but there may be a program gone wild.
+_LOCAL_LIMIT = RateLimit(per_minute=6000, burst=600)
 #: Addresses that mean "every interface": nobody can call the service by them.
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
@@ -103,7 +106,10 @@ def _config(
     options = settings.server
     api_key = options.api_key.get_secret_value() if options.api_key else None
     app = create_app(
-        parts, api_key=api_key, allowed_hosts=(*LOCAL_HOSTS, options.host, *options.allowed_hosts)
+        parts,
+        api_key=api_key,
+        allowed_hosts=(*LOCAL_HOSTS, options.host, *options.allowed_hosts),
+        limiter=RateLimiter(_LOCAL_LIMIT if options.is_loopback else RateLimit()),
     )
     if access.hub is not None:
         app.include_router(access.hub.router)
@@ -113,7 +119,8 @@ def _config(
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends small frames without delay only on sockets that name their protocol.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

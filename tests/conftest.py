@@ -71,7 +71,8 @@ async def _start_hub(
     )
     hub, app = Hub(options, clock=clock), FastAPI()
     app.include_router(hub.router)
-    with socket.socket() as listener:
+    # asyncio sends small frames without delay only on sockets that name their protocol.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
         # Connections wait in the backlog until the server takes them: no need to wait for it here.

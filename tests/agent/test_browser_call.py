@@ -7,20 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browsers import chromium, until
 from playwright.async_api import async_playwright
 
 from agent.service import running_service
 from agent.settings import load_settings
 from pipelines.engines import Engines
-from page_browser import chromium
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser]
 
-JFK = Path(__file__).parents[2] / "samples" / "jfk.wav"
+PERSON = Path(__file__).parents[2] / "samples" / "lj-0008.wav"
 
 
 def with_silence(source: Path, target: Path, *, before_s: float, after_s: float) -> Path:
-    """The fake microphone plays its file again and again: silence keeps one round from running into the next."""
+    """The fake microphone plays its file again and again: silence keeps one round from the next."""
     with wave.open(str(source)) as file:
         rate_hz, speech = file.getframerate(), np.frombuffer(file.readframes(file.getnframes()), np.int16)
     silence = [np.zeros(int(rate_hz * s), np.int16) for s in (before_s, after_s)]
@@ -34,7 +34,7 @@ def with_silence(source: Path, target: Path, *, before_s: float, after_s: float)
 
 @pytest.mark.timeout(120)
 async def test_a_person_presses_call_speaks_and_is_answered_aloud(engines: Engines, tmp_path: Path) -> None:
-    microphone = with_silence(JFK, tmp_path / "microphone.wav", before_s=1, after_s=60)
+    microphone = with_silence(PERSON, tmp_path / "microphone.wav", before_s=1, after_s=60)
     settings = load_settings(environ={}, overrides=["server.port=0"]).settings
     async with running_service(settings, engines=engines) as service, async_playwright() as playwright:
         browser = await playwright.chromium.launch(
@@ -52,20 +52,18 @@ async def test_a_person_presses_call_speaks_and_is_answered_aloud(engines: Engin
         page.on("pageerror", lambda error: errors.append(str(error)))
         await page.goto(f"{service.url}/?room=lobby")
         await page.click("#call")
-        mine = "voiceAgent.captions.find(c => c.side === 'me' && c.final && c.text)"
-        answer = "voiceAgent.captions.findLast(c => c.side === 'agent' && c.final && c.text)"
-        await page.wait_for_function(f"() => {mine}", timeout=60_000)
-        await page.wait_for_function(
-            f"() => voiceAgent.state === 'speaking' && voiceAgent.stats.agentRms > 0.01 && {mine}",
-            timeout=60_000,
+        mine, _reply = (f"c => c.side === '{side}' && c.final && c.text" for side in ("me", "agent"))
+        await until(page, f"v.captions.some({mine})")
+        await until(page, "v.state === 'speaking' && v.stats.agentRms > 0.01")
+        await until(
+            page, "v.latencies.length && v.captions.some(c => c.side === 'agent' && c.final && c.text)"
         )
-        await page.wait_for_function(f"() => {answer} && voiceAgent.latencies.length", timeout=60_000)
-        heard = (await page.evaluate(mine))["text"].lower()
-        # The embedded recogniser gets two words in three of this recording right: enough to tell it from others.
-        assert sum(word in heard for word in ("fellow", "americans", "ask", "country", "can", "do")) >= 3, (
-            heard
+        heard = await page.evaluate(
+            "voiceAgent.captions.find(c => c.side === 'me' && c.final && c.text).text"
         )
+        # "has never been surpassed": the embedded recogniser may miss a word of a stranger's, not all.
+        assert {"never", "surpassed"} & set(heard.lower().rstrip(".").split()), heard
         await page.click("#hangup")
-        await page.wait_for_function("() => voiceAgent.phase === 'idle'")
+        await until(page, "v.phase === 'idle'")
         assert errors == []
         await browser.close()

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
-from page_browser import FAKE_MICROPHONE, chromium
+from browsers import FAKE_MICROPHONE, chromium, until
 from page_service import PageService, SpokenFor, Wire, serve_page
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
@@ -62,24 +62,6 @@ async def open_page(
     )
     await page.goto(f"{service.url}/?room={room}")
     return page, complaints
-
-
-async def until(page: Page, condition: str) -> None:
-    """Waits until an expression over `window.voiceAgent`, here `v`, holds. (Playwright's own wait needs
-    `eval` in the page, which the page's policy forbids.)"""
-    failure = await page.evaluate(
-        f"""() => new Promise((resolve) => {{
-            const v = window.voiceAgent;
-            const end = Date.now() + 20_000;
-            const look = () => {{
-                if ({condition}) resolve(null);
-                else if (Date.now() > end) resolve(JSON.stringify([v.state, v.problem, v.peers, v.stats]));
-                else setTimeout(look, 20);
-            }};
-            look();
-        }})"""
-    )
-    assert failure is None, f"never: {condition}; the page was at {failure}"
 
 
 async def test_a_call_from_first_click_to_hang_up(context: BrowserContext, service: PageService) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from page_browser import FAKE_MICROPHONE, chromium
+from browsers import FAKE_MICROPHONE, chromium
 from page_firefox import firefox
 from page_service import serve_page
 from playwright.async_api import async_playwright, expect
