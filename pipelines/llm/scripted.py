@@ -227,7 +227,8 @@ def _speak_result(result: str) -> str:
 
 
 def _last_answer(messages: Sequence[Message]) -> str | None:
-    return next((m.content for m in reversed(messages) if m.role == "assistant" and m.content.strip()), None)
+    said = (m.content.rstrip(" …") for m in reversed(messages) if m.role == "assistant")
+    return next((text for text in said if text), None)
 
 
 def _callers_name(messages: Sequence[Message]) -> str | None:

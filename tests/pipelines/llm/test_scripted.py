@@ -81,6 +81,7 @@ async def test_says_how_to_connect_a_real_model() -> None:
 @pytest.mark.parametrize("again", ["Please repeat that.", "What did you say?", "say that again", "pardon"])
 async def test_repeats_its_own_last_answer(again: str) -> None:
     assert await reply("hello", "The answer was forty two.", again) == "The answer was forty two."
+    assert await reply("hello", "The answer was forty …", again) == "The answer was forty"
     assert await reply(again) == "I have not said anything yet."
 
 
