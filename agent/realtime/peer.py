@@ -112,13 +112,19 @@ class Peer:
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.leave()
-        # The group has to know of a cancellation, which may be its own doing. An error of the block passes
-        # by it, so that the caller sees it as it was raised.
-        if isinstance(value, asyncio.CancelledError):
-            await self._tasks.__aexit__(kind, value, trace)
-        else:
-            await self._tasks.__aexit__(None, None, None)
+        try:
+            await self.leave()
+        finally:
+            # Cancelled while leaving: what is left has to end all the same.
+            self._close()
+            if self._reader is not None:
+                self._reader.cancel()
+            # The group has to know of a cancellation, which may be its own doing. An error of the block
+            # passes by it, so that the caller sees it as it was raised.
+            if isinstance(value, asyncio.CancelledError):
+                await self._tasks.__aexit__(kind, value, trace)
+            else:
+                await self._tasks.__aexit__(None, None, None)
 
     @property
     def state(self) -> PeerState:

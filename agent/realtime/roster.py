@@ -61,7 +61,8 @@ class Roster:
             return
         if known is not None:
             known.metadata = member.metadata
-            self._stop_lingering(known.id)
+            if self._stop_lingering(known.id):
+                known.resume()
         elif len(self.remotes) >= MAX_PEERS:
             IGNORED_PEERS.inc()
             logger.warning("a peer was ignored: the room has more than %d", MAX_PEERS)
@@ -137,10 +138,11 @@ class Roster:
         self._runs.pop(peer_id).cancel()
         self._emit(PeerLeft(remote))
 
-    def _stop_lingering(self, peer_id: str) -> None:
+    def _stop_lingering(self, peer_id: str) -> bool:
         timer = self._lingering.pop(peer_id, None)
         if timer is not None:
             timer.cancel()
+        return timer is not None
 
     def _emit_for_remote(self, event: PeerEvent) -> None:
         self._emit(event)
