@@ -90,8 +90,6 @@ class ModelStore:
     def __init__(self, options: ModelsOptions | None = None, *, progress: Progress | None = None) -> None:
         self._options = options or ModelsOptions()
         self._progress = progress
-        self._reachable: bool | None = None
-        self._lock = threading.Lock()
 
     @property
     def dir(self) -> Path:
@@ -183,11 +181,7 @@ class ModelStore:
 
     def hub_reachable(self) -> bool:
         """Whether the hub answers at all; asked once per process, within `probe_timeout_s`."""
-        with self._lock:
-            if self._reachable is None:
-                key = (self._options.hub_url, self._options.probe_timeout_s)
-                self._reachable = _probe(*key)
-            return self._reachable
+        return _probe(self._options.hub_url, self._options.probe_timeout_s)
 
     def _folder(self, source: _Source) -> Path:
         return self.dir / source.kind / source.name
