@@ -188,7 +188,7 @@ class Worker:
         state = self._conversation.state.value if self._conversation else "joining"
         return {
             "type": "agent.hello",
-            "name": self._persona.name,
+            "name": self._persona.title or self._persona.name,
             "state": state,
             "engines": engines,
             "warnings": list(self.warnings),

@@ -13,6 +13,8 @@ class Persona(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    #: What callers see it as; empty: the name.
+    title: Annotated[str, Field(max_length=60)] = ""
     #: One line for the person who chooses.
     description: Annotated[str, Field(max_length=200)] = ""
     instructions: Annotated[str, Field(max_length=20_000)]
