@@ -27,7 +27,7 @@ from agent.realtime import (
     SignallingError,
     TrackAdded,
 )
-from agent.recording import RATE_HZ, Int16, Recording, Sound, find_sounds, is_sound
+from agent.recording import RATE_HZ, Int16, Recording, Sound, find_speech, is_sound
 from agent.worker import VOICE_STREAM_ID
 from pipelines.audio import Pcm
 
@@ -51,7 +51,7 @@ class Spoken:
     name: str
     began_ms: float
     over_ms: float
-    #: The first and the last sound in it; None in both: it was only silence.
+    #: When the first word in it began and the last one ended; None in both: it was only silence.
     start_ms: float | None
     end_ms: float | None
 
@@ -158,13 +158,13 @@ class Caller:
         await self._source.drained()
         # The last frame has just been handed out; what is in it sounds from now on.
         began_ms = _now_ms() - 1000.0 * (len(samples) - 1) / RATE_HZ
-        sounds = find_sounds(samples)
+        speech = find_speech(samples)
         spoken = Spoken(
             name,
             began_ms,
             _now_ms(),
-            began_ms + sounds[0].start_ms if sounds else None,
-            began_ms + sounds[-1].end_ms if sounds else None,
+            began_ms + speech.start_ms if speech else None,
+            began_ms + speech.end_ms if speech else None,
         )
         self.spoken.append(spoken)
         return spoken

@@ -22,6 +22,9 @@ SOUND_DBFS = -50.0
 WINDOW_MS = 10
 #: Shorter silences are pauses between words, longer ones are the end of what was said.
 WORD_GAP_MS = 450.0
+#: How loud somebody speaks is the level that so many windows stay under; the ends of words are up to
+#: `SPEECH_RANGE_DB` quieter.
+LOUD_PERCENTILE, SPEECH_RANGE_DB = 95.0, 25.0
 #: Shorter sounds are clicks.
 MIN_SOUND_MS = 30.0
 
@@ -95,13 +98,9 @@ def write_wav(path: Path, samples: Int16) -> None:
         file.writeframes(samples.astype("<i2").tobytes())
 
 
-def find_sounds(samples: Int16) -> list[Sound]:
-    """The stretches of `samples` (at `RATE_HZ`) that are louder than `SOUND_DBFS`, apart by `WORD_GAP_MS`."""
-    size = RATE_HZ * WINDOW_MS // 1000
-    count = len(samples) // size
-    windows = samples[: count * size].reshape(count, size).astype(np.float64)
-    limit = 32768.0 * 10 ** (SOUND_DBFS / 20)
-    loud = np.sqrt(np.mean(np.square(windows), axis=1)) > limit if count else np.zeros(0, bool)
+def find_sounds(samples: Int16, *, over_dbfs: float = SOUND_DBFS) -> list[Sound]:
+    """The stretches of `samples` (at `RATE_HZ`) that are louder than `over_dbfs`, apart by `WORD_GAP_MS`."""
+    loud = _levels_dbfs(samples) > over_dbfs
     edges = np.flatnonzero(np.diff(np.concatenate(([0], loud.astype(np.int8), [0]))))
     runs = [(float(a * WINDOW_MS), float(b * WINDOW_MS)) for a, b in edges.reshape(-1, 2)]
     sounds: list[Sound] = []
@@ -111,6 +110,28 @@ def find_sounds(samples: Int16) -> list[Sound]:
         else:
             sounds.append(Sound(start_ms, end_ms))
     return [sound for sound in sounds if sound.end_ms - sound.start_ms >= MIN_SOUND_MS]
+
+
+def find_speech(samples: Int16) -> Sound | None:
+    """From the first to the last word in a recording of one speaker; None when there is only silence.
+
+    What is much quieter than the loudest parts is taken for the room the recording was made in.
+    """
+    levels = _levels_dbfs(samples)
+    if not len(levels):
+        return None
+    over_dbfs = max(SOUND_DBFS, float(np.percentile(levels, LOUD_PERCENTILE)) - SPEECH_RANGE_DB)
+    sounds = find_sounds(samples, over_dbfs=over_dbfs)
+    return Sound(sounds[0].start_ms, sounds[-1].end_ms) if sounds else None
+
+
+def _levels_dbfs(samples: Int16) -> NDArray[np.float64]:
+    """The level of each whole window of `WINDOW_MS`."""
+    size = RATE_HZ * WINDOW_MS // 1000
+    count = len(samples) // size
+    windows = samples[: count * size].reshape(count, size).astype(np.float64) / 32768.0
+    levels: NDArray[np.float64] = 10 * np.log10(np.mean(np.square(windows), axis=1) + 1e-12)
+    return levels
 
 
 def is_sound(samples: Int16) -> bool:

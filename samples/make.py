@@ -1,6 +1,7 @@
-"""Makes the samples that are not recordings as they came: `python samples/make.py`, with noises from --noise DIR.
+"""Makes the samples that are not recordings as they came: `python samples/make.py [--noise FOLDER]`.
 
-- timer-with-pause.wav: set-a-timer-for-five-minutes.wav with 450 ms of near-silence after "timer".
+- weather-with-pause.wav: what-is-the-weather-in-berlin.wav with 450 ms of near-silence after "weather".
+- fellow-americans.wav: the first 2.9 seconds of jfk.wav.
 - silence.wav: four seconds of a quiet room: noise at -70 dBFS.
 - noise.wav: a running engine at -38 dBFS, a dog, a car horn and a ringing telephone on top.
 """
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
 RATE_HZ = 16_000
-TIMER_ENDS_MS = 800
+WEATHER_ENDS_MS = 680
 PAUSE_MS = 450
 FADE_MS = 10
 
@@ -46,8 +47,8 @@ def at_level(samples: NDArray[np.float64], dbfs: float) -> NDArray[np.float64]:
 
 
 def pause_inside() -> NDArray[np.float64]:
-    speech = read(HERE / "set-a-timer-for-five-minutes.wav").copy()
-    cut, fade = TIMER_ENDS_MS * RATE_HZ // 1000, FADE_MS * RATE_HZ // 1000
+    speech = read(HERE / "what-is-the-weather-in-berlin.wav").copy()
+    cut, fade = WEATHER_ENDS_MS * RATE_HZ // 1000, FADE_MS * RATE_HZ // 1000
     before, after = speech[:cut], speech[cut:]
     before[-fade:] *= np.linspace(1, 0, fade)
     after[:fade] *= np.linspace(0, 1, fade)
@@ -65,10 +66,13 @@ def street(noise_dir: Path) -> NDArray[np.float64]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--noise", type=Path, help="the folder of the noises; without it, noise.wav is left")
     options = parser.parse_args()
-    write("timer-with-pause.wav", pause_inside())
+    write("weather-with-pause.wav", pause_inside())
+    write("fellow-americans.wav", read(HERE / "jfk.wav")[: int(2.9 * RATE_HZ)])
     write("silence.wav", hiss(4000, -70))
     if options.noise:
         write("noise.wav", street(options.noise))

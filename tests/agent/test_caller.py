@@ -24,6 +24,7 @@ from agent.recording import (
     Recording,
     Sound,
     find_sounds,
+    find_speech,
     read_audio,
     write_wav,
 )
@@ -103,6 +104,15 @@ def test_sounds_are_found_where_they_are() -> None:
     assert find_sounds(silence(1000)) == []
     assert find_sounds(tone(1000, level=0.001)) == []
     assert find_sounds(tone(10)) == []
+
+
+def test_speech_is_told_from_the_noise_of_its_room() -> None:
+    speech = np.concatenate((silence(500), tone(300), silence(900), tone(300), silence(500)))
+    room = np.random.default_rng(1).normal(0, 200, len(speech))
+    assert find_speech((speech + room).astype(np.int16)) == Sound(500, 2000)
+    assert find_speech(tone(400, level=0.02)) == Sound(0, 400)
+    assert find_speech(silence(500)) is None
+    assert find_speech(silence(0)) is None
 
 
 def test_frames_that_arrive_late_for_a_moment_are_not_moved() -> None:
