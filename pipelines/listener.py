@@ -8,26 +8,58 @@ from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 
-from pipelines.audio import Samples
+from pipelines.audio import SPEECH_RATE_HZ, Samples
 from pipelines.options import VadOptions
 from pipelines.stt.base import Recognition
 from pipelines.vad import WINDOW_MS, Edge, SileroVad, SpeechDetector, Windows
 
+#: Audio this much behind the clock was not delayed, it was not sent: the stream starts anew from now.
+MAX_LAG_MS = 500.0
 #: Without a packet for this long a caller counts as silent: nobody waits for a line that is dead.
 STALL_S = 0.3
+
+
+class AudioClock:
+    """When each block of a stream was said, on the clock of whoever receives it; pure.
+
+    Blocks that waited (for the network, for a busy event loop) arrive in a bunch: what was said in them was
+    said one after the other all the same, and a silence among them lasted as long as its samples. Time
+    therefore advances by samples, never ahead of the clock, and creeps back to it where packets were lost.
+    """
+
+    def __init__(self) -> None:
+        self._end_ms: float | None = None
+
+    def advance(self, duration_ms: float, now_ms: float) -> float:
+        """The next block, `duration_ms` long, is here at `now_ms`; returns when its last sample was said."""
+        if self._end_ms is None or now_ms - self._end_ms - duration_ms > MAX_LAG_MS:
+            self._end_ms = now_ms
+        else:
+            end_ms = min(now_ms, self._end_ms + duration_ms)
+            # A twentieth of every block: a lost packet is made good within half a second.
+            self._end_ms = min(now_ms, end_ms + duration_ms / 20)
+        return self._end_ms
 
 
 class Listener:
     """Runs the voice activity detection of one caller and feeds the open segment's recognition.
 
-    `now_ms` is the conversation's clock; `on_edge` is called with each edge as it is found.
+    `now_ms` is the conversation's clock; `on_edge` is called with each edge as it is found, `on_heard` with
+    the time up to which the caller has been heard.
     """
 
     def __init__(
-        self, options: VadOptions, *, now_ms: Callable[[], float], on_edge: Callable[[Edge], None]
+        self,
+        options: VadOptions,
+        *,
+        now_ms: Callable[[], float],
+        on_edge: Callable[[Edge], None],
+        on_heard: Callable[[float], None],
     ) -> None:
         self._now_ms = now_ms
         self._on_edge = on_edge
+        self._on_heard = on_heard
+        self._clock = AudioClock()
         self._windows = Windows()
         self._vad = SileroVad()
         self._detector = SpeechDetector(options)
@@ -49,7 +81,7 @@ class Listener:
                     block, pending = pending.result(), None
                     self.feed(block)
                 elif self._detector.speaking:
-                    self.feed(np.zeros(int(STALL_S * 16_000), np.float32))
+                    self.feed(np.zeros(int(STALL_S * SPEECH_RATE_HZ), np.float32))
         except StopAsyncIteration:
             return
         finally:
@@ -60,9 +92,10 @@ class Listener:
                 self._on_edge(Edge(False, self._now_ms()))
 
     def feed(self, block: Samples) -> None:
-        """Take the next block, which ends now."""
+        """Take the next block."""
+        block_end_ms = self._clock.advance(1000.0 * len(block) / SPEECH_RATE_HZ, self._now_ms())
         windows = list(self._windows.split(block))
-        end_ms = self._now_ms() - WINDOW_MS * (len(windows) - 1)
+        end_ms = block_end_ms - self._windows.rest_ms - WINDOW_MS * (len(windows) - 1)
         for window in windows:
             self._recent.append((end_ms, window))
             if self._fed is not None:
@@ -70,6 +103,7 @@ class Listener:
             if edge := self._detector.feed(self._vad.probability(window), window, end_ms):
                 self._on_edge(edge)
             end_ms += WINDOW_MS
+        self._on_heard(block_end_ms)
 
     def listen(self, recognition: Recognition, from_ms: float) -> None:
         """From now on, feed `recognition` instead of another; first with what was heard since `from_ms`."""

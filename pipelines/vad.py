@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ WINDOW_SAMPLES = 512
 WINDOW_MS = 1000.0 * WINDOW_SAMPLES / SPEECH_RATE_HZ
 _CONTEXT_SAMPLES = 64
 _STATE_SHAPE = (1, 1, 128)
+#: How long after speech a caller counts as one who may go on.
+RESUME_MS = 1000.0
 
 
 @lru_cache(maxsize=1)
@@ -63,6 +65,11 @@ class Windows:
     def __init__(self) -> None:
         self._rest: Samples = np.zeros(0, np.float32)
 
+    @property
+    def rest_ms(self) -> float:
+        """How much audio waits for the rest of its window."""
+        return 1000.0 * len(self._rest) / SPEECH_RATE_HZ
+
     def split(self, block: Samples) -> Iterator[Samples]:
         data = np.concatenate([self._rest, block]) if len(self._rest) else block
         whole = len(data) - len(data) % WINDOW_SAMPLES
@@ -84,7 +91,8 @@ class SpeechDetector:
 
     Speech begins with `onset_ms` of windows over `threshold`, uninterrupted by one under `release_threshold`,
     and ends with the first window under `release_threshold`: how long a silence must last to mean something
-    is decided by `pipelines.turns`, not here.
+    is decided by `pipelines.turns`, not here. Shortly after speech a single window is enough: whoever just
+    spoke is likely to go on, and the sooner that is known the less often somebody is cut short.
     """
 
     def __init__(self, options: VadOptions) -> None:
@@ -92,7 +100,7 @@ class SpeechDetector:
         self._needed = ceil(options.onset_ms / WINDOW_MS)
         self._voiced = 0
         self._began_ms = 0.0
-        self._last_ms = 0.0
+        self._last_spoken_ms = -inf
         self.speaking = False
 
     def feed(self, probability: float, window: Samples, end_ms: float) -> Edge | None:
@@ -100,21 +108,23 @@ class SpeechDetector:
         if level_dbfs(window) < self._options.floor_dbfs:
             probability = 0.0
         if probability >= self._options.threshold:
-            self._last_ms = end_ms
             if self.speaking:
+                self._last_spoken_ms = end_ms
                 return None
             if self._voiced == 0:
                 self._began_ms = end_ms - WINDOW_MS
             self._voiced += 1
-            if self._voiced >= self._needed:
+            goes_on = self._began_ms - self._last_spoken_ms < RESUME_MS
+            if self._voiced >= (1 if goes_on else self._needed):
                 self.speaking = True
+                self._last_spoken_ms = end_ms
                 return Edge(True, self._began_ms)
         elif probability >= self._options.release_threshold:
             if self.speaking:
-                self._last_ms = end_ms
+                self._last_spoken_ms = end_ms
         else:
             self._voiced = 0
             if self.speaking:
                 self.speaking = False
-                return Edge(False, self._last_ms)
+                return Edge(False, self._last_spoken_ms)
         return None

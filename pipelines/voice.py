@@ -45,6 +45,8 @@ _VOICE_TO_VOICE = Histogram(
 #: How often a caption of somebody who is still speaking may change: the room's rate limit is shared.
 PARTIAL_EVERY_S = 0.25
 GREETING = "greeting"
+#: A deadline waits so long for the audio that makes it due before it passes without.
+AUDIO_GRACE_MS = 150.0
 
 
 @dataclass(slots=True)
@@ -123,7 +125,7 @@ class Conversation:
         def on_edge(edge: Edge) -> None:
             self._handle(ev.Onset(peer, edge.at_ms) if edge.speech else ev.Offset(peer, edge.at_ms))
 
-        listener = Listener(self._vad_options, now_ms=_now_ms, on_edge=on_edge)
+        listener = Listener(self._vad_options, now_ms=_now_ms, on_edge=on_edge, on_heard=self._heard_until)
         self._listeners[peer] = listener
         try:
             await listener.run(audio)
@@ -170,8 +172,8 @@ class Conversation:
 
     # ---- the machine
 
-    def _handle(self, event: ev.Event) -> None:
-        now_ms = _now_ms()
+    def _handle(self, event: ev.Event, at_ms: float | None = None) -> None:
+        now_ms = _now_ms() if at_ms is None else at_ms
         if isinstance(event, ev.Offset):
             self._timeline.mark(Step.SPEECH_END, event.at_ms)
         for command in self._turns.handle(event, now_ms):
@@ -191,8 +193,25 @@ class Conversation:
             self._timer.cancel()
             self._timer = None
         if (deadline_ms := self._turns.deadline_ms) is not None:
-            delay_s = max(0.0, deadline_ms - _now_ms()) / 1000
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._handle, ev.Tick())
+            self._wake_at(deadline_ms + AUDIO_GRACE_MS)
+
+    def _heard_until(self, heard_ms: float) -> None:
+        """A caller's audio has come as far as `heard_ms`: how long a silence was is told by that, not by a
+        clock that runs on while packets, or the event loop, are held up."""
+        if (deadline_ms := self._turns.deadline_ms) is not None and deadline_ms <= heard_ms:
+            self._handle(ev.Tick(), heard_ms)
+
+    def _wake_at(self, wake_ms: float) -> None:
+        delay_s = max(0.0, wake_ms - _now_ms()) / 1000
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._overdue, wake_ms)
+
+    def _overdue(self, wake_ms: float) -> None:
+        """A deadline has passed and no audio has said so: the line is dead, or this process was held up."""
+        if _now_ms() - wake_ms > AUDIO_GRACE_MS / 2:
+            # It was held up: the audio that came meanwhile is still to be heard.
+            self._wake_at(_now_ms() + AUDIO_GRACE_MS)
+        else:
+            self._handle(ev.Tick())
 
     def _carry_out(self, command: ev.Command) -> None:
         match command:

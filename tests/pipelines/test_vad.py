@@ -58,6 +58,12 @@ def test_speech_begins_where_its_first_window_began_and_ends_with_its_last() -> 
     assert edges([0.1, 0.9, 0.9, 0.9, 0.4, 0.1, 0.1]) == [Edge(True, WINDOW_MS), Edge(False, 5 * WINDOW_MS)]
 
 
+def test_whoever_just_spoke_goes_on_with_the_first_window() -> None:
+    found = edges([0.9] * 4 + [0.1] * 10 + [0.9] + [0.1] * 40 + [0.9, 0.1])
+    assert [edge.speech for edge in found] == [True, False, True, False]
+    assert found[2].at_ms == 14 * WINDOW_MS
+
+
 def test_a_click_is_not_speech() -> None:
     assert edges([0.9, 0.9, 0.1, 0.9, 0.9, 0.1]) == []
 
