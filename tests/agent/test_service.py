@@ -160,7 +160,7 @@ async def test_typed_text_is_answered_within_limits(engines: Engines) -> None:
     async with service(engines) as (_, client), caller(client, "lobby") as ada:
         await client.post("/agents", json={"room": "lobby", "greeting": ""})
         hello = await ada.until(type="agent.hello")
-        await ada.peer.send({"type": "chat", "text": "What is your name?"})
+        await ada.peer.send({"type": "chat", "text": "Thank you"})
         await ada.until_said(bool)
         await ada.peer.send({"type": "chat", "text": "x" * (MAX_CHAT_CHARS + 1)})
         refusal = await ada.until(type="agent.error")

@@ -1,13 +1,15 @@
-"""The whole way with Whisper: recorded callers, real WebRTC, faster-whisper on small weights."""
+"""The whole way with the real engines: recorded callers, WebRTC, Whisper, an endpoint, Piper."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chat_server import ChatServer
 
 from agent.client import ServiceClient
 from agent.replay.judge import word_error_rate
@@ -25,8 +27,14 @@ AUDIO = Path(os.environ.get("VOICE_AGENT_TEST_AUDIO", ROOT / "../shared/audio"))
 AT_ONCE = 5
 
 
+@pytest.fixture
+def chat() -> Iterator[ChatServer]:
+    with ChatServer() as server:
+        yield server
+
+
 @pytest.mark.timeout(180)
-async def test_every_recorded_caller_is_understood_and_answered() -> None:
+async def test_every_recorded_caller_is_understood_and_answered(chat: ChatServer) -> None:
     if not (MODELS / "whisper-mini-en").is_dir() or not (AUDIO / "callers.json").is_file():
         pytest.skip(
             f"no whisper-mini-en in {MODELS} or no callers.json in {AUDIO}: "
@@ -46,6 +54,8 @@ async def test_every_recorded_caller_is_understood_and_answered() -> None:
             "stt.engine=faster-whisper",
             f"stt.model={MODELS / 'whisper-mini-en'}",
             "tts.voice=builtin",
+            f"llm.base_url={chat.url}",
+            "llm.model=echo",
             "agents.leave_timeout_s=1",
         ],
     ).settings
@@ -62,9 +72,10 @@ async def test_every_recorded_caller_is_understood_and_answered() -> None:
         calls = await asyncio.gather(*(call(caller["file"]) for caller in callers))
     await engines.close()
 
-    assert engines.stt.info.engine == "faster-whisper"
+    assert (engines.stt.info.engine, engines.llm.info.engine) == ("faster-whisper", "openai")
     assert [c.failure for c in calls if c.failure] == []
-    assert [caller["text"] for caller, c in zip(callers, calls, strict=True) if not c.answers] == []
+    unanswered = [c.heard for c in calls if [f"You said {' '.join(c.heard)}"] != [a.text for a in c.answers]]
+    assert unanswered == []
     wrong = [
         (caller["text"], c.heard)
         for caller, c in zip(callers, calls, strict=True)
