@@ -13,7 +13,7 @@ run: $(VENV)/.installed
 	$(BIN)/voice-agent serve
 
 test: $(VENV)/.installed-test browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 replay: $(VENV)/.installed
 	$(BIN)/voice-agent replay samples/
