@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -82,14 +82,18 @@ class Caller:
             await self._news.wait()
 
 
+def given(token: str) -> Callable[[], Awaitable[str]]:
+    async def provide() -> str:
+        return token
+
+    return provide
+
+
 @asynccontextmanager
 async def caller(client: httpx.AsyncClient, room: str) -> AsyncIterator[Caller]:
     access = (await client.post("/tokens", json={"room": room, "name": "Ada"})).raise_for_status().json()
 
-    async def token() -> str:
-        return str(access["token"])
-
-    async with AudioSource() as source, Peer(access["url"], token_provider=token) as peer:
+    async with AudioSource() as source, Peer(access["url"], token_provider=given(access["token"])) as peer:
         peer.add_source(source, stream_id="microphone")
         await peer.join(room)
         one = Caller(peer, source)
@@ -189,14 +193,46 @@ async def test_a_language_nobody_here_understands_is_a_warning(engines: Engines)
         assert "understands only: en" in agent["warnings"][0]
 
 
+@pytest.mark.parametrize("credential", ["publishable key", "secret pair"])
+async def test_rooms_of_a_foreign_server_are_joined_with_its_keys(
+    engines: Engines, start_hub: Any, credential: str
+) -> None:
+    async with start_hub() as hub:
+        keys = (
+            [f"rooms.api_key={hub.key}"]
+            if credential == "publishable key"
+            else [f"rooms.secret_key_id={hub.key_id}", f"rooms.secret_key={hub.secret}"]
+        )
+        async with service(engines, f"rooms.url={hub.url}", *keys) as (_, client):
+            access = (await client.post("/tokens", json={"room": "lobby"})).json()
+            assert access["url"] == hub.url
+            agent = (await client.post("/agents", json={"room": "lobby", "greeting": ""})).json()
+            assert [member.peer_id for member in hub.hub.rooms.members("lobby")] == [agent["peer_id"]]
+            credentials: dict[str, Any] = (
+                {"key": access["key"]} if access["key"] else {"token_provider": given(access["token"])}
+            )
+            async with AudioSource() as source, Peer(access["url"], **credentials) as peer:
+                peer.add_source(source, stream_id="microphone")
+                await peer.join("lobby")
+                one = Caller(peer, source)
+                running = asyncio.create_task(one.run())
+                await one.until(type="agent.hello")
+                await source.push(await question(engines, "What is twelve times three?"))
+                await one.until_said(lambda text: "36" in text)
+                running.cancel()
+
+
+async def test_a_room_that_cannot_be_reached_is_said_so(engines: Engines) -> None:
+    async with service(engines, "rooms.url=ws://127.0.0.1:9", "rooms.api_key=pk_live_x") as (_, client):
+        response = await client.post("/agents", json={"room": "lobby"})
+        assert response.status_code == 502
+        assert "pk_live_x" not in response.text
+
+
 async def test_the_vendors_own_client_calls_the_agent(engines: Engines) -> None:
     async with service(engines) as (_, client):
         access = (await client.post("/tokens", json={"room": "lobby"})).json()
-
-        async def token() -> str:
-            return str(access["token"])
-
-        peer = vendor.MeteredPeer(url=access["url"], token_provider=token)
+        peer = vendor.MeteredPeer(url=access["url"], token_provider=given(access["token"]))
         microphone = vendor.AudioSource(input_rate=16000, max_buffered_seconds=10)
         heard, answered = asyncio.Event(), asyncio.Event()
         listening: list[asyncio.Task[None]] = []
