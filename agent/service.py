@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -80,6 +81,7 @@ async def running_service(
                     settings.models, settings.stt, settings.tts, settings.llm, progress=progress
                 )
                 stack.push_async_callback(engines.close)
+            settle_memory()
             if access.hub is not None:
                 access.url = f"ws://{_reachable(settings.server.host)}:{port}"
             dispatcher = LocalDispatcher(settings, engines, personas, access)
@@ -91,6 +93,16 @@ async def running_service(
                 stack.push_async_callback(access.hub.close)
             await stack.enter_async_context(dispatcher)
             yield RunningService(f"http://{_reachable(settings.server.host)}:{port}", engines, server)
+
+
+def settle_memory() -> None:
+    """Take what is loaded by now out of the garbage collector's sight.
+
+    A full collection walks every object of every package: 150-190 ms with the engines loaded, in which no
+    call gets a packet. What was loaded once is never garbage; what is left to walk is a few milliseconds.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _config(

@@ -16,6 +16,7 @@ from agent.cli.progress import DownloadProgress
 from agent.cli.serve import describe, engine_table
 from agent.dispatch.base import ROOM_PATTERN, AgentRequest, DispatchError, UnknownPersonaError
 from agent.personas import Personas
+from agent.service import settle_memory
 from agent.settings import Settings, SettingsError
 from agent.worker import Worker
 from pipelines.base import EngineError
@@ -70,6 +71,7 @@ async def _join(settings: Settings, request: AgentRequest, service: str | None) 
         engines = await Engines.load(
             settings.models, settings.stt, settings.tts, settings.llm, progress=progress
         )
+    settle_memory()
     try:
         err.print(engine_table(engines.report()))
         worker = Worker(agent_id, request, persona, access=access, engines=engines, settings=settings)
