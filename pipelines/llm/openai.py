@@ -121,6 +121,12 @@ class OpenAIEngine:
             raise self._too_slow(started=False) from None
         except openai.OpenAIError as error:
             raise self._readable(error) from None
+        except Exception as error:
+            # The boundary to the library: what it cannot encode (half a surrogate pair in a typed message)
+            # or parse ends this answer, not the call.
+            kind = type(error).__name__
+            log.warning("the request to the language model failed: %s", kind)
+            raise self._failed("request", f"could not be asked ({kind})") from None
 
     async def _next(
         self, response: AsyncStream[ChatCompletionChunk], limit_s: float, *, started: bool

@@ -130,6 +130,18 @@ async def test_an_answer_that_is_not_chat_completions_is_an_engine_error(ask: As
         await ask.all("garbage")
 
 
+async def test_text_that_cannot_be_sent_is_an_engine_error_that_does_not_show_it(
+    ask: Asker, server: ChatServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = REGISTRY.get_sample_value("voice_agent_llm_errors_total", {"kind": "request"}) or 0
+    with pytest.raises(EngineError, match="could not be asked \\(UnicodeEncodeError\\)") as caught:
+        async for _ in ask.engine("echo").stream((Message("user", f"{SAID} \ud800"),)):
+            pass
+    assert SAID not in str(caught.value) + caplog.text
+    assert REGISTRY.get_sample_value("voice_agent_llm_errors_total", {"kind": "request"}) == before + 1
+    assert not server.requests
+
+
 async def test_no_first_token_in_time(ask: Asker) -> None:
     with pytest.raises(EngineError, match=r"sent no token within 0\.3 s"):
         await ask.all("stall-first", first_token_timeout_s=0.3)
