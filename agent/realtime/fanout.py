@@ -19,8 +19,9 @@ DROPPED_FRAMES = Counter(
     "20 ms frames of the agent's voice that a connection fetched too late to be sent",
 )
 
-#: Frames that wait for one connection. Two ride out a busy encoder, more would only be delay.
-MAX_TRACK_FRAMES = 3
+#: Frames that wait for one connection: the five that the clock catches up on after it was held up for
+#: 100 ms (`Pacer`), and three for a busy encoder. Whoever keeps up never has more than one waiting.
+MAX_TRACK_FRAMES = 8
 
 
 class _Frame:

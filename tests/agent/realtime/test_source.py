@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from aiortc.mediastreams import MediaStreamError
 
+from agent.realtime.fanout import MAX_TRACK_FRAMES
 from agent.realtime.playout import FADE_SAMPLES, FRAME_SAMPLES
 from agent.realtime.source import AudioSource
 from pipelines.audio import Pcm
@@ -309,8 +310,8 @@ async def test_a_slow_connection_loses_the_oldest_and_disturbs_nobody():
         for level in range(1, 51):
             await source.push(tone(20, level=level))
         await source.drained()
-        behind = [(await slow.recv()).to_ndarray()[0][0] for _ in range(3)]
-        assert behind == [48, 49, 50]
+        behind = [(await slow.recv()).to_ndarray()[0][0] for _ in range(MAX_TRACK_FRAMES)]
+        assert behind == list(range(51 - MAX_TRACK_FRAMES, 51))
         assert sorted(set(listener.audio) - {0}) == list(range(1, 51))
         assert source.played_ms == 1000
 
