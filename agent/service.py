@@ -7,8 +7,8 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import FrameType
@@ -22,15 +22,19 @@ from agent.controller.security import RateLimit, RateLimiter
 from agent.dispatch.local import LocalDispatcher
 from agent.hub import UVICORN_OPTIONS
 from agent.personas import Personas
-from agent.settings import Settings, SettingsError
+from agent.settings import LOOPBACK_HOSTS, Settings, SettingsError
 from pipelines.engines import Engines, Progress
 
 _log = logging.getLogger(__name__)
+# At debug level it logs signalling addresses, which hold the callers' tokens.
+logging.getLogger("uvicorn.error").setLevel(logging.INFO)
 
 #: On this machine there are no strangers, but there may be a program gone wild.
 _LOCAL_LIMIT = RateLimit(per_minute=6000, burst=600)
 #: Addresses that mean "every interface": nobody can call the service by them.
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+#: Where agents find the service that they belong to, when it listens on one address of a network.
+_OWN_HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +77,9 @@ async def running_service(
     """
     personas = Personas(settings.agents.personas_dir)
     access = Access(settings.rooms, local=settings.server.is_loopback)
-    with _listen(settings.server.host, settings.server.port) as listener:
-        port = listener.getsockname()[1]
+    with _listeners(settings.server.host, settings.server.port) as listeners:
+        # The first is for everybody, the last for the agents of this process.
+        port, own_port = (listeners[n].getsockname()[1] for n in (0, -1))
         async with AsyncExitStack() as stack:
             if engines is None:
                 engines = await Engines.load(
@@ -83,11 +88,11 @@ async def running_service(
                 stack.push_async_callback(engines.close)
             settle_memory()
             if access.hub is not None:
-                access.url = f"ws://{_reachable(settings.server.host)}:{port}"
+                access.url = f"ws://{_own_host(settings.server.host)}:{own_port}"
             dispatcher = LocalDispatcher(settings, engines, personas, access)
             server = _Server(_config(settings, personas, dispatcher, access, engines))
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            tasks.create_task(server.serve(sockets=[listener]))
+            tasks.create_task(server.serve(sockets=listeners))
             stack.callback(setattr, server, "should_exit", True)
             if access.hub is not None:
                 stack.push_async_callback(access.hub.close)
@@ -129,6 +134,19 @@ def _config(
     return uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", **UVICORN_OPTIONS)
 
 
+@contextmanager
+def _listeners(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """One socket for `host` and, where that is not reached over loopback, one more that is.
+
+    Agents join their own service's rooms without TLS, which a `Peer` does over loopback only.
+    """
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(_listen(host, port))]
+        if _own_host(host) != _reachable(host):
+            sockets.append(stack.enter_context(_listen(_OWN_HOST, 0)))
+        yield sockets
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sends small frames without delay only on sockets that name their protocol.
@@ -144,6 +162,11 @@ def _listen(host: str, port: int) -> socket.socket:
             "choose another with --set server.port=…"
         ) from None
     return listener
+
+
+def _own_host(host: str) -> str:
+    """Where this process finds itself."""
+    return _reachable(host) if host in (*LOOPBACK_HOSTS, *_WILDCARDS) else _OWN_HOST
 
 
 def _reachable(host: str) -> str:

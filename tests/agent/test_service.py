@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from agent.realtime import AudioSource, DataReceived, Peer, TrackAdded, iter_speech
-from agent.service import RunningService, running_service
+from agent.service import RunningService, _listeners, running_service
 from agent.settings import load_settings
 from agent.worker import MAX_CHAT_CHARS
 from pipelines.audio import Pcm, level_dbfs
@@ -220,6 +221,43 @@ async def test_rooms_of_a_foreign_server_are_joined_with_its_keys(
                 await source.push(await question(engines, "What is twelve times three?"))
                 await one.until_said(lambda text: "36" in text)
                 running.cancel()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "0.0.0.0"])
+async def test_a_service_for_a_network_has_agents_in_its_rooms(engines: Engines, host: str) -> None:
+    headers = {"authorization": "Bearer k"}
+    async with service(engines, f"server.host={host}", "server.api_key=k") as (running, client):
+        assert running.url.startswith("http://127.0.0.2:" if host == "127.0.0.2" else "http://127.0.0.1:")
+        answer = await client.post("/agents", json={"room": "lobby"}, headers=headers)
+        assert answer.status_code == 201, answer.text
+        access = (await client.post("/tokens", json={"room": "lobby"}, headers=headers)).json()
+        assert access["url"] == running.url.replace("http", "ws"), "callers come to the address they know"
+
+
+@pytest.mark.parametrize(
+    ("host", "listening"),
+    [
+        ("127.0.0.1", ["127.0.0.1"]),
+        ("localhost", ["127.0.0.1"]),
+        ("0.0.0.0", ["0.0.0.0"]),
+        # In place of an address of a network, to which no agent would connect without TLS.
+        ("127.0.0.2", ["127.0.0.2", "127.0.0.1"]),
+    ],
+)
+async def test_a_service_can_always_be_reached_over_loopback(host: str, listening: list[str]) -> None:
+    with _listeners(host, 0) as sockets:
+        assert [one.getsockname()[0] for one in sockets] == listening
+
+
+async def test_tokens_of_callers_stay_out_of_the_log(
+    engines: Engines, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with service(engines) as (_, client):
+        access = (await client.post("/tokens", json={"room": "lobby"})).json()
+        async with Peer(access["url"], token_provider=given(access["token"])) as peer:
+            await peer.join("lobby")
+    assert access["token"] not in caplog.text
 
 
 async def test_a_room_that_cannot_be_reached_is_said_so(engines: Engines) -> None:
