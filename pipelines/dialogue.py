@@ -42,8 +42,8 @@ class SpokenText:
         """
         heard: list[str] = []
         for text, duration_ms in self._clauses:
-            # A millisecond of slack: counters of samples at two rates do not meet exactly.
-            if played_ms + 1.0 >= duration_ms:
+            # A frame of slack: counters of samples at two rates do not meet exactly.
+            if played_ms + 20.0 >= duration_ms:
                 heard.append(text)
                 played_ms -= duration_ms
                 continue
@@ -108,6 +108,8 @@ class Dialogue:
 
     def _add(self, line: _Line) -> None:
         self._lines.append(line)
-        while len(self._lines) > self._max_messages or self._lines[0].message.role == "tool":
+        while len(self._lines) > self._max_messages or (
+            self._lines and self._lines[0].message.role == "tool"
+        ):
             # A tool's answer without the message that asked for it is refused by every endpoint.
             del self._lines[0]

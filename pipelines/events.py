@@ -101,11 +101,16 @@ Event: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Open the recognition of a new segment, from `from_ms` on (the pre-roll is the shell's)."""
+    """Open the recognition of a new segment, from `from_ms` on.
+
+    The shell adds its pre-roll, except where the segment `continues` one that was cut: what was said before
+    is in that.
+    """
 
     peer: str
     segment: str
     from_ms: float
+    continues: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,8 +44,8 @@ class AudioClock:
 class Listener:
     """Runs the voice activity detection of one caller and feeds the open segment's recognition.
 
-    `now_ms` is the conversation's clock; `on_edge` is called with each edge as it is found, `on_heard` with
-    the time up to which the caller has been heard.
+    `now_ms` is the conversation's clock; `on_edge` is called with each edge as it is found, `on_heard` after
+    each block.
     """
 
     def __init__(
@@ -54,12 +54,14 @@ class Listener:
         *,
         now_ms: Callable[[], float],
         on_edge: Callable[[Edge], None],
-        on_heard: Callable[[float], None],
+        on_heard: Callable[[], None],
     ) -> None:
         self._now_ms = now_ms
         self._on_edge = on_edge
         self._on_heard = on_heard
         self._clock = AudioClock()
+        #: The time up to which the caller has been heard.
+        self.heard_ms = now_ms()
         self._windows = Windows()
         self._vad = SileroVad()
         self._detector = SpeechDetector(options)
@@ -97,18 +99,23 @@ class Listener:
         windows = list(self._windows.split(block))
         end_ms = block_end_ms - self._windows.rest_ms - WINDOW_MS * (len(windows) - 1)
         for window in windows:
+            self.heard_ms = end_ms
             self._recent.append((end_ms, window))
             if self._fed is not None:
                 self._fed.feed(window)
             if edge := self._detector.feed(self._vad.probability(window), window, end_ms):
                 self._on_edge(edge)
             end_ms += WINDOW_MS
-        self._on_heard(block_end_ms)
+        self.heard_ms = block_end_ms
+        self._on_heard()
 
-    def listen(self, recognition: Recognition, from_ms: float) -> None:
-        """From now on, feed `recognition` instead of another; first with what was heard since `from_ms`."""
+    def listen(self, recognition: Recognition, from_ms: float, *, preroll: bool = True) -> None:
+        """From now on, feed `recognition` instead of another; first with what was heard since `from_ms`,
+        and with the pre-roll before it."""
+        if preroll:
+            from_ms -= self._preroll_ms
         for end_ms, window in self._recent:
-            if end_ms > from_ms - self._preroll_ms:
+            if end_ms > from_ms:
                 recognition.feed(window)
         self._fed = recognition
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import TypeAlias
@@ -31,6 +32,8 @@ MAX_CLAUSES_AHEAD = 4
 #: Rounds of tool calls in one reply; a model that still wants more is not going to answer.
 MAX_TOOL_ROUNDS = 4
 
+_WORD = re.compile(r"\w")
+
 TextSource: TypeAlias = AsyncGenerator[str, None]
 
 
@@ -38,7 +41,8 @@ class Reply:
     """Prepared by `run`, released by `gate`, stopped by cancelling `run`.
 
     `on_audible` is called right before the first sound is pushed, `on_text` with the text spoken so far,
-    `on_step` with the names of `timeline.Step` members as they happen.
+    `on_first_clause` and `on_first_audio` when the first of each is there, `on_problem` with plain words for
+    the people in the room.
     """
 
     def __init__(
@@ -167,6 +171,7 @@ async def thought_text(
     Tools run only once `gate` is open: on speculation nothing may have side effects.
     """
     history = list(messages)
+    anything_said = False
     try:
         for _ in range(MAX_TOOL_ROUNDS):
             calls: list[ToolCall] = []
@@ -178,14 +183,21 @@ async def thought_text(
                         yield delta.text
                     else:
                         calls.append(delta)
+            anything_said = anything_said or bool(_WORD.search(said))
             if not calls:
-                return
+                break
             yield "\n"
-            await gate.wait()
+            while not gate.is_set():
+                await gate.wait()
             answers = [Message("tool", await tools.call(c), tool_call_id=c.id) for c in calls]
             # What was said before the call belongs to the reply, which the dialogue gets as it was heard.
             on_tools([Message("assistant", "", tool_calls=tuple(calls)), *answers])
             history += [Message("assistant", said, tool_calls=tuple(calls)), *answers]
+        if not anything_said:
+            # Somebody asked and is waiting: an empty answer is as good as none.
+            _log.warning("the language model said nothing")
+            ENGINE_FAILURES.labels("llm").inc()
+            yield sorry
     except EngineError as error:
         _log.warning("the language model failed: %s", error)
         ENGINE_FAILURES.labels("llm").inc()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import logging
@@ -22,6 +23,10 @@ Tool = Callable[..., Awaitable[str]]
 
 #: The answer of a tool is cut here: it travels to the model with every later message of the call.
 MAX_RESULT_CHARS = 8000
+
+
+#: A tool that takes longer has failed: somebody is waiting on the line.
+TOOL_TIMEOUT_S = 30.0
 
 
 class UnknownToolError(ValueError):
@@ -67,12 +72,16 @@ class ToolBox:
             return f"There is no tool {call.name!r}."
         try:
             arguments = self._models[call.name].validate_python(json.loads(call.arguments or "{}"))
-        except (json.JSONDecodeError, ValidationError) as error:
+        except ValidationError as error:
             return f"Bad arguments: {error}"
+        except (ValueError, RecursionError):
+            return "Bad arguments: they are not JSON."
         try:
-            result = await self._tools[call.name](**arguments.model_dump())
-        except Exception:  # a tool is somebody else's code: its failure must not end the call
-            _log.exception("tool failed", extra={"tool": call.name})
+            async with asyncio.timeout(TOOL_TIMEOUT_S):
+                result = str(await self._tools[call.name](**arguments.model_dump()))
+        except Exception as error:  # a tool is somebody else's code: its failure must not end the call
+            # Its words may be those of people; its kind is enough to find it by.
+            _log.error("the tool %s failed (%s)", call.name, type(error).__name__)
             _FAILURES.labels(call.name).inc()
             return "The tool failed."
         return result[:MAX_RESULT_CHARS]

@@ -72,6 +72,9 @@ from pipelines.floor import (
 )
 from pipelines.options import TurnOptions
 
+#: How often one caller's speech is cut in one turn.
+MAX_CUTS = 4
+
 
 class Turns:
     """The state machine of one room: one agent, any number of callers, one floor."""
@@ -330,15 +333,22 @@ class Turns:
         self._do(Transcribe(segment.peer, segment.id, segment.revision))
 
     def _cut(self, segment: Segment, at_ms: float) -> None:
-        """A segment at the recogniser's limit: recognise it, and go on in a new one."""
+        """A segment at the recogniser's limit: recognise it, and go on in a new one.
+
+        Somebody who never pauses (a television, music) gets their answer after `MAX_CUTS` of them: a turn
+        without end would keep everybody else waiting, and its audio in memory.
+        """
         segment.quiet_since_ms = at_ms
         self._ask(segment)
-        self._segments().append(self._listen(Onset(segment.peer, at_ms)))
+        segments = self._segments()
+        if sum(s.peer == segment.peer for s in segments) <= MAX_CUTS:
+            segments.append(self._listen(Onset(segment.peer, at_ms), continues=True))
 
     def _end_turn(self) -> None:
         if isinstance(self.floor, CallerHas):
             for segment in self.floor.segments:
-                if segment.stage is Stage.PAUSED:
+                # What failed on speculation (a full queue, say) is tried once more now that it counts.
+                if segment.stage in {Stage.PAUSED, Stage.FAILED}:
                     self._ask(segment)
             self.floor = Thinking(self.floor.segments, self.floor.draft)
             self._settle(self.floor)
@@ -368,9 +378,9 @@ class Turns:
         self.turn += 1
         self.floor = CallerHas(segments)
 
-    def _listen(self, event: Onset) -> Segment:
+    def _listen(self, event: Onset, *, continues: bool = False) -> Segment:
         segment = Segment(event.peer, self._id("s"), event.at_ms)
-        self._do(Listen(event.peer, segment.id, event.at_ms))
+        self._do(Listen(event.peer, segment.id, event.at_ms, continues))
         return segment
 
     def _id(self, prefix: str) -> str:

@@ -122,6 +122,9 @@ class SpeechDetector:
         elif probability >= self._options.release_threshold:
             if self.speaking:
                 self._last_spoken_ms = end_ms
+            elif end_ms - self._began_ms > 2 * self._options.onset_ms:
+                # Too long undecided: what began so long ago was not the onset of what comes now.
+                self._voiced = 0
         else:
             self._voiced = 0
             if self.speaking:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from pipelines.audio import Samples
 from pipelines.base import EngineError
 from pipelines.dialogue import Dialogue
 from pipelines.floor import AgentHas, CallerHas, Contested, Open, Thinking
-from pipelines.listener import Listener
+from pipelines.listener import MAX_LAG_MS, Listener
 from pipelines.llm.base import LanguageModel
 from pipelines.options import TurnOptions, VadOptions
 from pipelines.persona import Persona
@@ -45,6 +46,9 @@ _VOICE_TO_VOICE = Histogram(
 #: How often a caption of somebody who is still speaking may change: the room's rate limit is shared.
 PARTIAL_EVERY_S = 0.25
 GREETING = "greeting"
+#: A recognition that takes longer has failed: somebody is waiting on the line.
+STT_TIMEOUT_S = 30.0
+_WORD = re.compile(r"\w")
 #: A deadline waits so long for the audio that makes it due before it passes without.
 AUDIO_GRACE_MS = 150.0
 
@@ -96,6 +100,7 @@ class Conversation:
         self._state: State | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._quiet = asyncio.Event()
+        self._closed = False
         self._tasks = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Conversation:
@@ -106,8 +111,9 @@ class Conversation:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for peer in list(self._listeners):
-            self.remove_caller(peer)
+        # From here on nothing that happens leads to anything new.
+        self._closed = True
+        self._listeners.clear()
         for segment in list(self._segments):
             self._close_segment(segment, "")
         for reply, task in list(self._replies.values()):
@@ -123,9 +129,17 @@ class Conversation:
         """Listen to `peer` until `audio` (16 kHz mono blocks of any size) ends or the caller is removed."""
 
         def on_edge(edge: Edge) -> None:
+            # A track that was replaced has nothing more to say, not even that it fell silent.
+            if self._listeners.get(peer) is not listener:
+                return
             self._handle(ev.Onset(peer, edge.at_ms) if edge.speech else ev.Offset(peer, edge.at_ms))
 
-        listener = Listener(self._vad_options, now_ms=_now_ms, on_edge=on_edge, on_heard=self._heard_until)
+        listener = Listener(self._vad_options, now_ms=_now_ms, on_edge=on_edge, on_heard=self._tick)
+        if peer in self._listeners:
+            # A new track in the middle of a sentence: the sentence goes on.
+            for heard in self._segments.values():
+                if heard.peer == peer:
+                    listener.listen(heard.recognition, _now_ms())
         self._listeners[peer] = listener
         try:
             await listener.run(audio)
@@ -140,10 +154,16 @@ class Conversation:
 
     def typed(self, peer: str, text: str) -> None:
         """`peer` wrote `text`; answered like speech."""
-        if text.strip():
+        # Half a surrogate pair, which JSON can carry, is no text that any engine could take.
+        text = text.encode("utf-8", "replace").decode()
+        if _WORD.search(text):
             if not isinstance(self._turns.floor, CallerHas):
                 self._timeline = Timeline()
             self._handle(ev.Typed(peer, text))
+
+    def forget(self) -> None:
+        """Start the dialogue anew: the people who said it are gone."""
+        self._dialogue = Dialogue(self._persona.instructions, max_messages=self._persona.max_messages)
 
     def greet(self) -> None:
         """Say the persona's greeting, unless it has none or somebody is speaking already."""
@@ -172,13 +192,29 @@ class Conversation:
 
     # ---- the machine
 
-    def _handle(self, event: ev.Event, at_ms: float | None = None) -> None:
-        now_ms = _now_ms() if at_ms is None else at_ms
+    def _handle(self, event: ev.Event) -> None:
+        if self._closed:
+            return
         if isinstance(event, ev.Offset):
             self._timeline.mark(Step.SPEECH_END, event.at_ms)
-        for command in self._turns.handle(event, now_ms):
+        for command in self._turns.handle(event, self._heard_ms()):
             self._carry_out(command)
         self._after()
+
+    def _heard_ms(self) -> float:
+        """The time up to which everybody has been heard, which is the machine's time.
+
+        How long a silence was is told by the audio, not by a clock that runs on while packets, or the event
+        loop, are held up. A line from which nothing has come for `MAX_LAG_MS` is dead and waited for no more.
+        """
+        now_ms = _now_ms()
+        heard = (listener.heard_ms for listener in self._listeners.values())
+        return min((at_ms for at_ms in heard if now_ms - at_ms < MAX_LAG_MS), default=now_ms)
+
+    def _tick(self) -> None:
+        """More has been heard; it may have made a deadline due."""
+        if (deadline_ms := self._turns.deadline_ms) is not None and deadline_ms <= self._heard_ms():
+            self._handle(ev.Tick())
 
     def _after(self) -> None:
         """Publish what changed and set the alarm for the machine's next deadline."""
@@ -195,28 +231,21 @@ class Conversation:
         if (deadline_ms := self._turns.deadline_ms) is not None:
             self._wake_at(deadline_ms + AUDIO_GRACE_MS)
 
-    def _heard_until(self, heard_ms: float) -> None:
-        """A caller's audio has come as far as `heard_ms`: how long a silence was is told by that, not by a
-        clock that runs on while packets, or the event loop, are held up."""
-        if (deadline_ms := self._turns.deadline_ms) is not None and deadline_ms <= heard_ms:
-            self._handle(ev.Tick(), heard_ms)
-
     def _wake_at(self, wake_ms: float) -> None:
         delay_s = max(0.0, wake_ms - _now_ms()) / 1000
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._overdue, wake_ms)
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._overdue)
 
-    def _overdue(self, wake_ms: float) -> None:
+    def _overdue(self) -> None:
         """A deadline has passed and no audio has said so: the line is dead, or this process was held up."""
-        if _now_ms() - wake_ms > AUDIO_GRACE_MS / 2:
-            # It was held up: the audio that came meanwhile is still to be heard.
-            self._wake_at(_now_ms() + AUDIO_GRACE_MS)
-        else:
-            self._handle(ev.Tick())
+        self._tick()
+        if self._turns.deadline_ms is not None and self._turns.deadline_ms > self._heard_ms():
+            # If it was held up, the audio that came meanwhile is still to be heard.
+            self._wake_at(max(self._turns.deadline_ms, _now_ms()) + AUDIO_GRACE_MS)
 
     def _carry_out(self, command: ev.Command) -> None:
         match command:
-            case ev.Listen(peer, segment, from_ms):
-                self._open_segment(peer, segment, from_ms)
+            case ev.Listen(peer, segment, from_ms, continues):
+                self._open_segment(peer, segment, from_ms, continues=continues)
             case ev.Transcribe(_, segment, revision):
                 self._transcribe(segment, revision)
             case ev.Accept(peer, segment, text):
@@ -242,9 +271,9 @@ class Conversation:
 
     # ---- recognition
 
-    def _open_segment(self, peer: str, segment: str, from_ms: float) -> None:
+    def _open_segment(self, peer: str, segment: str, from_ms: float, *, continues: bool) -> None:
         recognition = self._stt.recognise(language=self._persona.language, phrases=self._persona.phrases)
-        self._listeners[peer].listen(recognition, from_ms)
+        self._listeners[peer].listen(recognition, from_ms, preroll=not continues)
         captions = self._tasks.create_task(self._caption(peer, segment, recognition))
         self._segments[segment] = _Heard(peer, recognition, captions)
 
@@ -276,22 +305,19 @@ class Conversation:
         if heard.transcription:
             heard.transcription.cancel()
         self._timeline.mark(Step.ASKED, _now_ms())
-        decisive = isinstance(self._turns.floor, Thinking)
-        heard.transcription = self._tasks.create_task(
-            self._recognise(segment, revision, heard.recognition, decisive=decisive)
-        )
+        heard.transcription = self._tasks.create_task(self._recognise(segment, revision, heard.recognition))
 
-    async def _recognise(
-        self, segment: str, revision: int, recognition: Recognition, *, decisive: bool
-    ) -> None:
+    async def _recognise(self, segment: str, revision: int, recognition: Recognition) -> None:
         event: ev.Event
         if not self._understands:
             event = ev.NotTranscribed(segment, revision)
         else:
             try:
-                transcript = await recognition.transcribe(decisive=decisive)
+                async with asyncio.timeout(STT_TIMEOUT_S):
+                    # Most pauses turn out to be the end of a turn: only live captions give way to them.
+                    transcript = await recognition.transcribe(decisive=True)
                 event = ev.Transcribed(segment, revision, transcript.text)
-            except EngineError as error:
+            except (EngineError, TimeoutError) as error:
                 _log.warning("recognition failed: %s", error)
                 ENGINE_FAILURES.labels("stt").inc()
                 self._report(Problem("Speech recognition is not working at the moment."))
@@ -344,8 +370,9 @@ class Conversation:
         await reply.run()
         del self._replies[reply.id]
         if reply.audible:
-            self._dialogue.agent_said(reply.text, interrupted=False)
-            self._report(Caption("agent", "", reply.id, reply.text, final=True))
+            heard = reply.heard()
+            self._dialogue.agent_said(heard, interrupted=heard != reply.text)
+            self._report(Caption("agent", "", reply.id, heard, final=True, interrupted=heard != reply.text))
         self._handle(ev.ReplyDone(reply.id))
 
     def _audible(self, reply: str) -> None:

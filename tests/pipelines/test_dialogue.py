@@ -58,6 +58,14 @@ def test_the_oldest_go_first_and_never_half_of_a_tool_call() -> None:
     assert [m.role for m in d.messages()] == ["system", "assistant", "user"]
 
 
+def test_more_tool_answers_than_fit_leave_nothing_half() -> None:
+    d = dialogue(max_messages=2)
+    calls = tuple(ToolCall(str(i), "roll_dice", "{}") for i in range(5))
+    answers = [Message("tool", "4", tool_call_id=str(i)) for i in range(5)]
+    d.tools_ran([Message("assistant", "", tool_calls=calls), *answers])
+    assert [m.role for m in d.messages()] == ["system"]
+
+
 @pytest.mark.parametrize(
     ("played_ms", "heard"),
     [
@@ -65,8 +73,9 @@ def test_the_oldest_go_first_and_never_half_of_a_tool_call() -> None:
         (-5, ""),
         (100, ""),
         (500, "Hello"),
-        (999, "Hello there."),
+        (985, "Hello there."),
         (1000, "Hello there."),
+        (970, "Hello"),
         (1500, "Hello there. How"),
         (1600, "Hello there. How are"),
         (2000, "Hello there. How are you?"),

@@ -52,7 +52,7 @@ def test_time_never_runs_ahead_or_back(gaps: list[float]) -> None:
 async def test_a_line_that_goes_dead_in_mid_word_ends_the_speech() -> None:
     edges: list[Edge] = []
     listener = Listener(
-        VadOptions(onset_ms=32), now_ms=lambda: 0.0, on_edge=edges.append, on_heard=lambda _: None
+        VadOptions(onset_ms=32), now_ms=lambda: 0.0, on_edge=edges.append, on_heard=lambda: None
     )
     listener._detector.speaking = True
 

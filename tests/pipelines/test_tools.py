@@ -20,7 +20,12 @@ async def broken() -> str:
     raise RuntimeError("no")
 
 
-BOX = ToolBox(["add", "shout", "broken"], {"add": add, "shout": shout, "broken": broken})
+async def count():  # type: ignore[no-untyped-def]
+    return 7
+
+
+TOOLS = {"add": add, "shout": shout, "broken": broken, "count": count}
+BOX = ToolBox(TOOLS, TOOLS)
 
 
 def test_the_schema_is_made_from_the_signature() -> None:
@@ -36,6 +41,9 @@ def test_the_schema_is_made_from_the_signature() -> None:
         ("add", '{"a": 2, "b": 3}', "5"),
         ("add", '{"a": 2}', "3"),
         ("add", "not json", "Bad arguments"),
+        ("add", "[" * 60_000, "Bad arguments"),
+        ("add", '{"a": ' + "1" * 5000 + "}", "Bad arguments"),
+        ("count", "", "7"),
         ("add", '{"a": "x"}', "Bad arguments"),
         ("add", '{"a": 1, "c": 2}', "Bad arguments"),
         ("nothing", "{}", "There is no tool 'nothing'."),

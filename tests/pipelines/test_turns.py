@@ -34,7 +34,7 @@ from pipelines.events import (
 )
 from pipelines.floor import AgentHas, CallerHas, Contested, Open, Thinking, normalise
 from pipelines.options import TurnOptions
-from pipelines.turns import Turns
+from pipelines.turns import MAX_CUTS, Turns
 
 OPTIONS = TurnOptions(pause_ms=200, end_of_turn_ms=600, barge_in_ms=300, max_segment_ms=20_000)
 
@@ -271,19 +271,42 @@ def test_a_failed_recogniser_makes_the_agent_say_so(room: Room) -> None:
     room.at(500, Offset("ann", 500))
     room.at(700)
     room.at(750, NotTranscribed("s1", 0))
-    assert room.at(1100) == [Forget("ann", "s1"), Say("r2", NOT_UNDERSTOOD), Speak("r2")]
+    assert room.at(1100) == [Transcribe("ann", "s1", 0)], "tried once more now that it counts"
+    failed = room.at(1150, NotTranscribed("s1", 0))
+    assert failed == [Forget("ann", "s1"), Say("r2", NOT_UNDERSTOOD), Speak("r2")]
+
+
+def test_a_recogniser_that_was_busy_is_forgiven(room: Room) -> None:
+    room.at(0, Onset("ann", 0))
+    room.at(500, Offset("ann", 500))
+    room.at(750, NotTranscribed("s1", 0))
+    room.at(1100)
+    answer = room.at(1150, Transcribed("s1", 0, "hello"))
+    assert answer == [Think("r2", 1, (("ann", "hello"),)), Accept("ann", "s1", "hello"), Speak("r2")]
 
 
 def test_a_long_monologue_is_cut_into_segments_of_one_turn() -> None:
     room = Room(TurnOptions(pause_ms=200, end_of_turn_ms=600, max_segment_ms=1000))
     room.at(0, Onset("ann", 0))
-    assert room.at(1000) == [Transcribe("ann", "s1", 0), Listen("ann", "s2", 1000)]
+    assert room.at(1000) == [Transcribe("ann", "s1", 0), Listen("ann", "s2", 1000, continues=True)]
     room.at(1100, Transcribed("s1", 0, "once upon a time"))
     room.at(1500, Offset("ann", 1500))
     room.at(1700)
     assert room.at(1750, Transcribed("s2", 0, "there was")) == [
         Think("r3", 1, (("ann", "once upon a time"), ("ann", "there was")))
     ]
+
+
+def test_a_television_gets_its_answer_in_the_end() -> None:
+    room = Room(TurnOptions(pause_ms=200, end_of_turn_ms=600, max_segment_ms=1000))
+    room.at(0, Onset("tv", 0))
+    room.at(60_000)
+    asked = [c for _, c in room.log if isinstance(c, Transcribe)]
+    assert len(asked) == MAX_CUTS + 1
+    for command in asked:
+        room.at(60_000, Transcribed(command.segment, command.revision, "buy now"))
+    assert isinstance(room.log[-1][1], Speak)
+    assert room.turns.deadline_ms is None
 
 
 def test_when_the_last_caller_leaves_everything_stops(answering: Room) -> None:

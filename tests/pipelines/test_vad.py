@@ -68,6 +68,11 @@ def test_a_click_is_not_speech() -> None:
     assert edges([0.9, 0.9, 0.1, 0.9, 0.9, 0.1]) == []
 
 
+def test_a_long_undecided_sound_is_no_early_onset() -> None:
+    found = edges([0.9] + [0.4] * 50 + [0.9] * 3)
+    assert [edge.at_ms for edge in found] == [51 * WINDOW_MS]
+
+
 def test_what_is_too_quiet_is_not_speech() -> None:
     assert edges([0.9] * 10, LOUD * 0.001) == []
 

@@ -219,6 +219,38 @@ async def test_a_broken_language_model_is_apologised_for(engines: Engines) -> No
         await one.answered(2)
 
 
+async def test_an_empty_answer_is_apologised_for_and_odd_text_harms_nobody(engines: Engines) -> None:
+    async with call(engines, llm=Echo("")) as one:
+        one.conversation.typed("ann", "half a pair: \ud800")
+        assert (await one.answered()).text == PERSONA.sorry_no_answer
+
+
+async def test_a_new_track_in_the_middle_of_a_sentence_loses_nothing_after_it(engines: Engines) -> None:
+    speech = await said(await engines.voice(None, None), "What is twelve times three?")
+    cut = len(speech) // 3
+    async with call(engines, llm=Echo("Fine.")) as one, asyncio.TaskGroup() as tasks:
+        one.line.say(speech[:cut])
+        await asyncio.sleep(cut / SPEECH_RATE_HZ)
+        again = Line()
+        again.say(speech[cut:])
+        hearing = tasks.create_task(one.conversation.hear("ann", again.audio()))
+        await one.until(lambda: len(one.finals("caller")) == 1)
+        assert "three" in one.finals("caller")[0].text.lower()
+        again.hang_up()
+        await hearing
+
+
+async def test_a_forgotten_dialogue_is_gone(engines: Engines) -> None:
+    llm = Echo("Fine.")
+    async with call(engines, llm=llm) as one:
+        one.conversation.typed("ann", "My secret")
+        await one.answered()
+        one.conversation.forget()
+        one.conversation.typed("bob", "Hello")
+        await one.answered(2)
+        assert [m.content for m in llm.asked[1][1:]] == ["Hello"]
+
+
 class BrokenVoice:
     @property
     def info(self) -> EngineInfo:
