@@ -135,10 +135,11 @@ class Conversation:
             self._handle(ev.Onset(peer, edge.at_ms) if edge.speech else ev.Offset(peer, edge.at_ms))
 
         listener = Listener(self._vad_options, now_ms=_now_ms, on_edge=on_edge, on_heard=self._tick)
-        if peer in self._listeners:
+        if replaced := self._listeners.get(peer):
             # A new track in the middle of a sentence: the sentence goes on.
             for heard in self._segments.values():
                 if heard.peer == peer:
+                    replaced.ignore(heard.recognition)
                     listener.listen(heard.recognition, _now_ms())
         self._listeners[peer] = listener
         try:
