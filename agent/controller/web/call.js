@@ -13,8 +13,10 @@ const SOUND_WAIT_MS = 15_000;
 const AUDIBLE_RMS = 0.003;
 const MAX_HELD = 32;
 
+const stop = (stream) => stream?.getTracks().forEach((track) => track.stop());
+
 /**
- * `phase`: idle → microphone → connecting → inviting → live → idle. While live, `network` (connected or
+ * `phase`: idle → microphone → connecting → (inviting, where no agent is) → live → idle. While live, `network` (connected or
  * reconnecting) and `agentState` (joining, listening, thinking, speaking, or null when it is gone) say more.
  * Events: `change`; `problem` {problem}; `said` {from, data, name}: whatever an agent or a caller told the room.
  */
@@ -60,23 +62,29 @@ export class Call extends EventTarget {
   async start(request, { listenOnly = false } = {}) {
     if (this.phase !== "idle") return;
     this.#request = request;
-    this.#context = new AudioContext();
+    const context = (this.#context = new AudioContext());
+    const over = () => this.phase === "idle" || this.#context !== context; // hung up, maybe called again since
     try {
       this.#enter("microphone");
-      this.#stream = listenOnly ? null : await this.#openMicrophone();
-      if (this.phase !== "microphone") return this.#dropMicrophone();
-      if (this.#stream) this.#micMeter = new LevelMeter(this.#context, this.#stream);
+      const stream = listenOnly ? null : await this.#openMicrophone();
+      if (over()) return stop(stream);
+      this.#stream = stream;
+      if (stream) this.#micMeter = new LevelMeter(context, stream);
       this.#enter("connecting");
       await this.#joinRoom(request.room);
-      this.#enter("inviting");
-      await this.#invite();
+      if (over()) return;
+      // One agent is enough, whoever brought it: two would talk over one another.
+      if (this.agentPeer === null) {
+        this.#enter("inviting");
+        await this.#invite();
+        if (over()) return;
+      }
       this.#enter("live");
     } catch (error) {
-      if (this.phase === "idle") return undefined; // hung up meanwhile
+      if (over()) return;
       this.hangUp();
       this.#emit("problem", { problem: error.problem ?? problems.fromError(error), cause: error });
     }
-    return undefined;
   }
 
   /** Brings an agent that left back into the room. */
@@ -127,7 +135,7 @@ export class Call extends EventTarget {
 
   #dropMicrophone() {
     this.#micMeter?.close();
-    for (const track of this.#stream?.getTracks() ?? []) track.stop();
+    stop(this.#stream);
     this.#stream = null;
   }
 
@@ -148,9 +156,9 @@ export class Call extends EventTarget {
   }
 
   async #invite() {
+    const { room } = this;
     const agent = await inviteAgent(this.#request);
-    if (this.room === null) throw new Error("hung up");
-    if (agent.peer_id) this.#meet(agent.peer_id, agent.state);
+    if (this.room === room && agent.peer_id) this.#meet(agent.peer_id, agent.state);
   }
 
   #meet(peerId, state) {

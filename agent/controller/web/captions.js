@@ -1,22 +1,10 @@
 // The conversation as text: one bubble per utterance, replaced as better text for it arrives.
 
+import { element } from "./dom.js";
+import { latencyChip } from "./latency.js";
+
 const MAX_BUBBLES = 300;
 const MAX_TEXT = 4_000;
-const STEPS = [
-  ["endpoint", "End of turn"],
-  ["stt", "Recognition"],
-  ["llm", "Thinking"],
-  ["tts", "Voice"],
-  ["playout", "Playout"],
-];
-
-const element = (tag, className, text = "") => {
-  const made = document.createElement(tag);
-  made.className = className;
-  made.textContent = text;
-  return made;
-};
-const milliseconds = (value) => (value >= 1_000 ? `${(value / 1_000).toFixed(1)} s` : `${Math.round(value)} ms`);
 
 export class Captions {
   entries = [];
@@ -25,6 +13,7 @@ export class Captions {
   #announcer;
   #latencyWaiting = null;
   #atEnd = true;
+  #typed = 0;
 
   /** `announcer` is a live region: it gets finished sentences only, so that a screen reader can follow. */
   constructor(list, announcer) {
@@ -46,7 +35,7 @@ export class Captions {
   /** `side`: me, other or agent. The same `key` again replaces what was there. */
   say({ key, side, name, text, final = true, interrupted = false }) {
     const clean = String(text ?? "").slice(0, MAX_TEXT).trim();
-    const known = this.entries.find((entry) => entry.key === key) ?? this.#adoptTyped(key, side, clean, final);
+    const known = this.entries.find((entry) => entry.key === key);
     if (!known && !clean) return;
     const entry = known ?? this.#add({ key, side, name });
     // What was shown of a reply but never heard stays readable, crossed out.
@@ -57,10 +46,10 @@ export class Captions {
     if (final && !wasFinal && clean) this.#announce(`${entry.name}: ${clean}`);
   }
 
-  /** What was typed is shown at once; the agent's own caption of it then takes the bubble over. */
+  /** No caption will follow: what was typed is what was meant. */
   typed({ side, name, text }) {
-    this.say({ key: `typed-${crypto.getRandomValues(new Uint32Array(2)).join("-")}`, side, name, text });
-    this.entries.at(-1).typed = true;
+    this.#typed += 1;
+    this.say({ key: `typed/${this.#typed}`, side, name, text });
   }
 
   /** Nobody will finish what is unfinished now. */
@@ -82,12 +71,6 @@ export class Captions {
     const answered = last && !this.entries.slice(this.entries.indexOf(last)).some((entry) => entry.side !== "agent" && entry.final);
     if (answered) this.#attach(last, measured);
     else this.#latencyWaiting = measured;
-  }
-
-  #adoptTyped(key, side, text, final) {
-    const entry = final ? this.entries.findLast((other) => other.typed && other.side === side && other.text === text) : undefined;
-    if (entry) Object.assign(entry, { key, typed: false });
-    return entry;
   }
 
   #add({ key, side, name }) {
@@ -115,34 +98,9 @@ export class Captions {
     });
   }
 
-  #attach(entry, { total_ms: total, steps_ms: steps }) {
+  #attach(entry, measured) {
     entry.latency = true;
-    const chip = element("button", "chip", milliseconds(total));
-    chip.type = "button";
-    chip.title = "From the end of your words to the first sound of the answer";
-    chip.setAttribute("aria-expanded", "false");
-    const detail = element("div", "breakdown");
-    const bar = element("div", "bar");
-    const legend = element("ul", "legend");
-    const known = STEPS.filter(([step]) => steps[step] > 0);
-    for (const [step, label] of known) {
-      const part = element("span", `part ${step}`);
-      part.style.flexGrow = String(steps[step]);
-      bar.append(part);
-      const line = element("li", step, label);
-      line.append(element("b", "", milliseconds(steps[step])));
-      legend.append(line);
-    }
-    detail.append(bar, legend);
-    const holder = element("div", "latency");
-    holder.append(chip);
-    if (known.length > 0) holder.append(detail);
-    chip.addEventListener("click", () => {
-      const open = holder.classList.toggle("open");
-      chip.setAttribute("aria-expanded", String(open));
-      if (open) detail.scrollIntoView({ block: "nearest" });
-    });
-    this.#keepInView(() => entry.item.append(holder));
+    this.#keepInView(() => entry.item.append(latencyChip(measured)));
   }
 
   // Follows the conversation only while the reader is at its end.

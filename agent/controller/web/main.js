@@ -8,10 +8,12 @@ import { Orb } from "./orb.js";
 import * as ui from "./ui.js";
 
 const BANDS = 24;
+const MAX_WARNINGS = 20;
 
 const { elements } = ui;
 const call = new Call();
 const captions = new Captions(elements.captions, elements.announcer);
+const warned = new Set();
 let agentName = "Agent";
 let lastProblem = null;
 
@@ -45,6 +47,7 @@ function start(options) {
   const request = { room: elements.room.value.trim() };
   if (elements.persona.value) request.persona = elements.persona.value;
   captions.clear();
+  warned.clear();
   return call.start(request, options);
 }
 
@@ -70,7 +73,7 @@ function onSaid({ from, data, name }) {
     case "agent.hello":
       if (typeof data.name === "string" && data.name) agentName = data.name.slice(0, 60);
       ui.showEngines(data.engines);
-      for (const warning of Array.isArray(data.warnings) ? data.warnings : []) captions.note(String(warning));
+      if (Array.isArray(data.warnings)) data.warnings.slice(0, MAX_WARNINGS).forEach((warning) => warnOnce(String(warning)));
       break;
     case "agent.caption":
       showCaption(from, data, person);
@@ -86,6 +89,13 @@ function onSaid({ from, data, name }) {
       break;
     default: // agents of later versions may say more
   }
+}
+
+// An agent introduces itself anew whenever we come back to the room; what it warned of then is known.
+function warnOnce(warning) {
+  if (warned.has(warning) || warned.size >= MAX_WARNINGS) return;
+  warned.add(warning);
+  captions.note(warning);
 }
 
 function showCaption(from, { speaker, peer, id, text, final, interrupted }, person) {

@@ -7,6 +7,7 @@ const EARLY_MS = 2_000;
 const MAX_EARLY = 64;
 const SNAPSHOT_WAIT_MS = 10_000;
 const SNAPSHOT_TRIES = 3;
+const ROSTER_WAIT_MS = 1_500;
 
 /** Events: `joined` {peer}, `left` {peer}, `track` {peer, stream}, `connection` {peer}, `data` {from, data, metadata}. */
 export class Room extends EventTarget {
@@ -30,10 +31,18 @@ export class Room extends EventTarget {
     client.addEventListener("message", ({ detail }) => this.#onMessage(detail));
   }
 
+  /** Resolves when it is known who is there already, or that the connection is closed. */
   async join() {
+    const roster = new Promise((resolve) => {
+      this.#client.addEventListener("presence", ({ detail }) => detail.channel === this.name && resolve());
+      this.#client.addEventListener("closed", resolve);
+      this.addEventListener("leaving", resolve);
+    });
     await this.#client.connect();
     this.#selfId = this.#client.peerId;
     await this.#client.subscribe(this.name);
+    // A server need not say that nobody is there.
+    await Promise.race([roster, new Promise((resolve) => setTimeout(resolve, ROSTER_WAIT_MS))]);
   }
 
   publish(data) {
@@ -43,6 +52,7 @@ export class Room extends EventTarget {
   leave() {
     clearTimeout(this.#snapshotTimer);
     this.#client.close();
+    this.#emit("leaving");
     for (const id of [...this.peers.keys()]) this.#remove(id);
   }
 

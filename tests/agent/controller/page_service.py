@@ -85,13 +85,17 @@ class RoomDispatcher(MemoryDispatcher):
 
     async def dispatch(self, request: AgentRequest) -> tuple[AgentStatus, bool]:
         status, created = await super().dispatch(request)
-        assert self.service is not None
         if created:
             assert status.peer_id is not None
-            token = self.service.mint(status.peer_id, request.room, {"role": "agent", "name": "Sam"})
-            self.present[request.room] = SpokenFor(self.service.hub_url, token, request.room)
-            await self.present[request.room].join()
+            await self.bring(status.peer_id, request.room)
         return status, created
+
+    async def bring(self, peer_id: str, room: str) -> SpokenFor:
+        assert self.service is not None
+        token = self.service.mint(peer_id, room, {"role": "agent", "name": "Sam"})
+        self.present[room] = SpokenFor(self.service.hub_url, token, room)
+        await self.present[room].join()
+        return self.present[room]
 
     async def close(self) -> None:
         for agent in self.present.values():

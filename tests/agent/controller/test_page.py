@@ -11,7 +11,8 @@ from browsers import FAKE_MICROPHONE, chromium, until
 from page_service import PageService, SpokenFor, Wire, serve_page
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
-from agent.dispatch.base import CapacityError
+from agent.dispatch.base import AgentRequest, CapacityError
+from pipelines.timeline import Step, Timeline
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
@@ -104,8 +105,6 @@ async def test_what_is_said_is_shown_and_replaced_as_it_becomes_better_known(
         type="agent.caption", final=True, speaker="caller", peer=me, id="1", text="A table for two."
     )
     await expect(page.locator(".bubble.me:not(.partial) .words")).to_have_text("A table for two.")
-    steps = {"endpoint": 400, "stt": 100, "llm": 200, "tts": 80, "playout": 20}
-    await agent.tell(type="agent.latency", turn=1, total_ms=800, steps_ms=steps)
     await agent.tell(
         **caption, speaker="agent", peer="~agent-1", id="1", text="With pleasure. At seven or at eight?"
     )
@@ -121,10 +120,6 @@ async def test_what_is_said_is_shown_and_replaced_as_it_becomes_better_known(
     )
     await expect(page.locator(".bubble.agent .cut")).to_have_text("cut off")
     await expect(page.locator(".bubble.agent .unheard")).to_have_text(" At seven or at eight?")
-    await page.click(".bubble.agent .chip")
-    await expect(page.locator(".chip")).to_have_text("800 ms")
-    await expect(page.locator(".legend li")).to_have_count(5)
-    await expect(page.locator(".legend .endpoint")).to_have_text("End of turn400 ms")
     await agent.tell(type="agent.error", message="The recogniser failed once.")
     await expect(page.locator("#captions .note").last).to_have_text("The recogniser failed once.")
     # A screen reader is told finished sentences only.
@@ -138,6 +133,59 @@ async def test_what_is_said_is_shown_and_replaced_as_it_becomes_better_known(
     assert complaints == []
 
 
+def measured_turn() -> Timeline:
+    """An answer that was ready before the caller's turn was known to be over."""
+    turn = Timeline(turn=1)
+    moments = ((Step.SPEECH_END, 0), (Step.ASKED, 220), (Step.TRANSCRIBED, 320), (Step.FIRST_CLAUSE, 570))
+    for step, at_ms in (*moments, (Step.FIRST_AUDIO, 650), (Step.RELEASED, 780), (Step.AUDIBLE, 800)):
+        turn.mark(step, 5_000 + at_ms)
+    return turn
+
+
+async def test_what_an_answer_took_opens_into_its_parts(
+    context: BrowserContext, service: PageService
+) -> None:
+    page, complaints = await open_page(context, service)
+    await page.click("#call")
+    await until(page, "v.state === 'listening'")
+    agent = service.dispatcher.present["lobby"]
+    turn = measured_turn()
+    await agent.tell(
+        type="agent.latency", turn=1, total_ms=turn.total_ms, steps_ms=turn.steps_ms() | {"tea_break_ms": 7}
+    )
+    await agent.tell(type="agent.caption", speaker="agent", id="1", text="With pleasure.", final=True)
+    chip, parts = page.locator(".bubble.agent .chip"), page.locator(".breakdown")
+    await expect(chip).to_have_text("800 ms")
+    await expect(parts).to_be_hidden()
+    await chip.hover()
+    await expect(parts).to_be_in_viewport(ratio=1)
+    await expect(parts.locator("li")).to_have_text(
+        [
+            "Noticing your pause220 ms",
+            "Recognising your words100 ms",
+            "Thinking of an answer250 ms",
+            "Making the voice80 ms",
+            "Waiting for the end of your turn130 ms",
+            "Starting to play20 ms",
+            "tea_break_ms7 ms",
+        ]
+    )
+    await page.hover("header")
+    await expect(parts).to_be_hidden()
+    await page.focus("#captions")
+    await page.keyboard.press("Tab")
+    await expect(parts).to_be_visible()
+    await page.keyboard.press("Tab")
+    await expect(parts).to_be_hidden()
+    await chip.click()
+    await page.hover("header")
+    await expect(parts).to_be_visible()
+    await expect(chip).to_have_attribute("aria-expanded", "true")
+    await chip.press("Escape")
+    await expect(parts).to_be_hidden()
+    assert complaints == []
+
+
 async def test_what_is_said_is_text_and_never_markup(context: BrowserContext, service: PageService) -> None:
     page, complaints = await open_page(context, service)
     await page.click("#call")
@@ -148,7 +196,7 @@ async def test_what_is_said_is_text_and_never_markup(context: BrowserContext, se
         type="agent.caption", speaker="agent", peer="~agent-1", id=markup, text=markup, final=True
     )
     await agent.tell(type="agent.error", message=markup)
-    await agent.tell(type="agent.latency", turn=1, total_ms=1, steps_ms={markup: 1, "stt": markup})
+    await agent.tell(type="agent.latency", turn=1, total_ms=1, steps_ms={markup: 1, "stt_ms": markup})
     for odd in ({"text": None}, {"text": {}}, {"text": ["x"]}, {"id": {}}, {"speaker": "__proto__"}):
         await agent.tell(**{"type": "agent.caption", "speaker": "agent", "id": "odd", "text": "x"} | odd)
     await agent.tell(type="agent.state", state="made up")
@@ -176,9 +224,37 @@ async def test_what_is_typed_reaches_the_room_and_is_shown_once(
     assert data == {"type": "chat", "text": "What time is it?"}
     assert sender == await page.evaluate("voiceAgent.peerId")
     caption = {"type": "agent.caption", "speaker": "caller", "peer": sender, "final": True}
-    await agent.tell(**caption, id="typed", text="What time is it?")
-    await agent.tell(**caption, id="spoken", text="Tell me.")
-    await expect(page.locator(".bubble.me .words")).to_have_text(["What time is it?", "Tell me."])
+    await agent.tell(**caption, id="1", text="What time is it?")
+    # Saying it, too, is saying it again.
+    await expect(page.locator(".bubble.me .words")).to_have_text(["What time is it?", "What time is it?"])
+
+
+async def test_an_agent_that_is_there_already_is_not_joined_by_another(
+    context: BrowserContext, service: PageService
+) -> None:
+    agent = await service.dispatcher.bring("agent-1", "lobby")
+    page, complaints = await open_page(context, service)
+    await page.click("#call")
+    await expect(page.locator("#state")).to_have_text("Listening")
+    await agent.tell(type="agent.caption", speaker="agent", id="1", text="There you are.", final=True)
+    await expect(page.locator(".bubble.agent .words")).to_have_text("There you are.")
+    assert service.dispatcher.requests == []
+    assert complaints == []
+
+
+async def test_an_agent_that_comes_in_just_now_is_met_and_not_doubled(
+    context: BrowserContext, service: PageService
+) -> None:
+    await service.dispatcher.dispatch(AgentRequest(room="lobby"))
+    agent = service.dispatcher.present["lobby"]
+    await agent.leave()
+    page, _ = await open_page(context, service)
+    async with page.expect_response("**/agents") as answer:
+        await page.click("#call")
+    assert (await answer.value).status == 200
+    agent = await service.dispatcher.bring(service.dispatcher.agents()[0].peer_id or "", "lobby")
+    await agent.tell(type="agent.caption", speaker="agent", id="1", text="Here I am.", final=True)
+    await expect(page.locator(".bubble.agent .words")).to_have_text("Here I am.")
 
 
 async def test_two_callers_in_a_room_hear_and_read_one_another(
@@ -242,8 +318,11 @@ async def test_a_lost_room_server_is_come_back_to_as_the_same_peer(
     assert wire.connections == 2
     assert await page.evaluate("voiceAgent.peerId") == before
     agent = service.dispatcher.present["lobby"]
+    await agent.tell(**agent.hello())
     await agent.tell(type="agent.caption", speaker="agent", id="1", text="Still here.", final=True)
     await expect(page.locator(".bubble.agent .words")).to_have_text("Still here.")
+    # What the agent warned of at first was read then.
+    await expect(page.locator("#captions .note")).to_have_text(["I speak English only."])
     for end in (page, other):
         await until(end, "v.peers.some((peer) => peer.state === 'connected')")
         await until(end, "Object.values(v.stats.voices).some((rms) => rms > 0.001)")
