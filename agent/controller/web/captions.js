@@ -94,7 +94,7 @@ export class Captions {
       item.classList.toggle("partial", !final);
       item.classList.toggle("interrupted", interrupted);
       body.replaceChildren(text);
-      if (interrupted) body.append(element("span", "cut", "cut off"), element("s", "unheard", unheard));
+      if (interrupted) body.append(element("span", "cut", "cut off"), element("s", "unheard", unheard.trimStart()));
     });
   }
 

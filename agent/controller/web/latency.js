@@ -42,7 +42,7 @@ function breakdown(steps) {
   return legend.childElementCount > 0 ? detail : null;
 }
 
-/** A chip with the total. Its parts open over the captions at hover and focus, and stay when it is pressed. */
+/** A chip with the total. Its parts open over the captions at hover and focus; pressed, among them. */
 export function latencyChip({ total_ms: total, steps_ms: steps }) {
   const holder = element("div", "latency");
   const chip = element("button", "chip", milliseconds(total));
@@ -66,7 +66,10 @@ function openOnInterest(holder, chip, detail) {
     if (open && !holder.classList.contains("open")) place(holder, detail);
     holder.classList.toggle("open", open);
     chip.setAttribute("aria-expanded", String(open));
-    if (reason === "pressed") document[holds ? "addEventListener" : "removeEventListener"]("pointerdown", pressedElsewhere);
+    if (reason !== "pressed") return;
+    holder.classList.toggle("pressed", holds);
+    if (holds) detail.scrollIntoView({ block: "nearest" });
+    document[holds ? "addEventListener" : "removeEventListener"]("pointerdown", pressedElsewhere);
   };
   const pressedElsewhere = ({ target }) => holder.contains(target) || because("pressed", false);
   // A finger that touches also "enters"; its tap is a press already.
@@ -74,15 +77,16 @@ function openOnInterest(holder, chip, detail) {
   holder.addEventListener("pointerleave", () => because("hovered", false));
   chip.addEventListener("focus", () => chip.matches(":focus-visible") && because("focused", true));
   chip.addEventListener("blur", () => because("focused", false));
-  chip.addEventListener("click", () => because("pressed", !reasons.has("pressed")));
-  holder.addEventListener("keydown", ({ key }) => key === "Escape" && [...reasons].forEach((reason) => because(reason, false)));
+  const close = () => [...reasons].forEach((reason) => because(reason, false));
+  chip.addEventListener("click", () => (reasons.has("pressed") ? close() : because("pressed", true)));
+  holder.addEventListener("keydown", ({ key }) => key === "Escape" && close());
 }
 
-// Above the chip unless the list ends there.
+// Never scrolls: what the pointer is on would move away from under it.
 function place(holder, detail) {
   holder.classList.add("open");
-  const list = holder.closest("#captions");
-  const space = holder.getBoundingClientRect().top - list.getBoundingClientRect().top;
-  holder.classList.toggle("below", space < detail.offsetHeight + 10);
-  detail.scrollIntoView({ block: "nearest" });
+  const list = holder.closest("#captions").getBoundingClientRect();
+  const chip = holder.getBoundingClientRect();
+  const below = list.bottom - chip.bottom;
+  holder.classList.toggle("above", below < detail.offsetHeight + 12 && below < chip.top - list.top);
 }

@@ -183,6 +183,9 @@ async def test_what_an_answer_took_opens_into_its_parts(
     await expect(chip).to_have_attribute("aria-expanded", "true")
     await chip.press("Escape")
     await expect(parts).to_be_hidden()
+    for is_open in (True, False):
+        await chip.click()
+        await expect(parts).to_be_visible(visible=is_open)
     assert complaints == []
 
 
