@@ -21,20 +21,29 @@ _KEPT_FOR_FINALS = 50
 
 
 class Outbox:
-    """Sends messages to the room, in order, without ever holding up the conversation."""
+    """Sends messages to the room, in order, without ever holding up the conversation.
+
+    A caption of an unfinished sentence takes the place of one that still waits.
+    """
 
     def __init__(self, agent_id: str, peer: Peer) -> None:
         self._agent_id = agent_id
         self._peer = peer
         self._waiting: asyncio.Queue[tuple[str | None, dict[str, Any]]] = asyncio.Queue(MAX_WAITING)
+        #: Captions of unfinished sentences that wait, by their id.
+        self._unfinished: dict[str, dict[str, Any]] = {}
 
     def report(self, report: Report) -> None:
         """Tell everybody in the room."""
-        unfinished = isinstance(report, Caption) and not report.final
-        if unfinished and self._waiting.qsize() >= MAX_WAITING - _KEPT_FOR_FINALS:
+        if not isinstance(report, Caption) or report.final:
+            self._put(None, self._message(report))
+        elif waiting := self._unfinished.get(report.id):
+            waiting["text"] = report.text
+        elif self._waiting.qsize() >= MAX_WAITING - _KEPT_FOR_FINALS:
             _UNSENT.labels("queue full").inc()
-            return
-        self._put(None, self._message(report))
+        else:
+            message = self._unfinished[report.id] = self._message(report)
+            self._put(None, message)
 
     def send_to(self, peer_id: str, message: dict[str, Any]) -> None:
         """Tell one peer."""
@@ -44,6 +53,8 @@ class Outbox:
         """Deliver until cancelled. What cannot be delivered is gone: the room keeps no history either."""
         while True:
             peer_id, message = await self._waiting.get()
+            if message["type"] == "agent.caption" and not message["final"]:
+                del self._unfinished[message["id"]]
             try:
                 if peer_id is None:
                     await self._peer.send(message)

@@ -14,6 +14,7 @@ from prometheus_client import Counter
 
 from agent.access import ROLE_AGENT, PeerAccess
 from agent.dispatch.base import AgentRequest, AgentState, AgentStatus, DispatchError
+from agent.hearing import Hearing
 from agent.outbox import Outbox
 from agent.realtime import (
     AudioSource,
@@ -24,7 +25,9 @@ from agent.realtime import (
     PeerLeft,
     RemotePeer,
     SignallingError,
+    StateChanged,
     TrackAdded,
+    TrackEnded,
     iter_speech,
 )
 from agent.settings import Settings
@@ -36,7 +39,6 @@ from pipelines.voice import Conversation
 
 _log = logging.getLogger(__name__)
 _CHATS_REFUSED = Counter("voice_agent_chats_refused_total", "Typed messages not answered", ["why"])
-_CALLERS_REFUSED = Counter("voice_agent_callers_refused_total", "Callers not listened to: room full")
 
 #: The stream id by which callers recognise the agent's voice; it survives where track ids do not.
 VOICE_STREAM_ID = "agent-voice"
@@ -71,8 +73,10 @@ class Worker:
         self._created_at = datetime.now(UTC)
         self._peer: Peer | None = None
         self._conversation: Conversation | None = None
-        self._hearing: dict[str, asyncio.Task[None]] = {}
+        self._hearing: Hearing | None = None
         self._chat: dict[str, _Allowance] = {}
+        #: Peers that send an agent's voice.
+        self._voices: set[str] = set()
         self._empty_timer: asyncio.TimerHandle | None = None
         self._greeted = False
 
@@ -93,7 +97,7 @@ class Worker:
             state=state,
             created_at=self._created_at,
             peer_id=self._peer.peer_id if self._peer else None,
-            callers=tuple(self._hearing),
+            callers=self._hearing.callers if self._hearing else (),
             turns=self._conversation.turn if self._conversation else 0,
             engines=self._engines.report(),
             warnings=self.warnings,
@@ -142,10 +146,11 @@ class Worker:
         )
 
     async def _call(self, peer: Peer, conversation: Conversation, outbox: Outbox) -> None:
-        self._watch_emptiness()
+        self._watch_emptiness(peer, conversation)
         async with asyncio.TaskGroup() as tasks:
             delivery = tasks.create_task(outbox.run())
-            events = tasks.create_task(self._follow(peer, conversation, outbox, tasks))
+            hearing = self._hearing = self._new_hearing(tasks, conversation, outbox)
+            events = tasks.create_task(self._follow(peer, conversation, outbox, hearing))
             self.joined.set()
             await self._leave.wait()
             try:
@@ -153,27 +158,48 @@ class Worker:
                     await conversation.quiet()
             except TimeoutError:
                 _log.info("agent %s leaves in the middle of a sentence", self.id)
-            for task in (events, delivery, *self._hearing.values()):
-                task.cancel()
+            events.cancel()
+            delivery.cancel()
+            hearing.stop()
         if self._empty_timer:
             self._empty_timer.cancel()
 
-    async def _follow(
-        self, peer: Peer, conversation: Conversation, outbox: Outbox, tasks: asyncio.TaskGroup
-    ) -> None:
+    def _new_hearing(self, tasks: asyncio.TaskGroup, conversation: Conversation, outbox: Outbox) -> Hearing:
+        most = self._settings.agents.max_callers
+
+        async def hear(peer_id: str, track: MediaStreamTrack) -> None:
+            await conversation.hear(peer_id, self._greet_on_first_sound(track, conversation))
+
+        def refuse(peer_id: str) -> None:
+            message = f"The agent hears {most} callers already. It will hear you when one of them is gone."
+            outbox.send_to(peer_id, {"type": "agent.error", "message": message})
+
+        return Hearing(tasks, hear, max_callers=most, refuse=refuse)
+
+    async def _follow(self, peer: Peer, conversation: Conversation, outbox: Outbox, hearing: Hearing) -> None:
         async for event in peer.events():
             match event:
                 case PeerJoined(remote):
                     outbox.send_to(remote.id, self._hello())
+                    self._watch_emptiness(peer, conversation)
                 case TrackAdded(remote, track, stream_id):
-                    if track.kind == "audio" and stream_id != VOICE_STREAM_ID and not _is_agent(remote):
-                        self._hear(remote.id, track, conversation, tasks)
+                    if stream_id == VOICE_STREAM_ID:
+                        self._voices.add(remote.id)
+                        self._watch_emptiness(peer, conversation)
+                    elif track.kind == "audio" and not self._is_agent(remote):
+                        hearing.add(remote.id, track)
+                case TrackEnded(remote, track):
+                    hearing.ended(remote.id, track)
+                case StateChanged(RemotePeer() as remote, "connected"):
+                    # Whoever sends no sound gives no other sign that the path carries some.
+                    if not hearing.has_track(remote.id) and not self._is_agent(remote):
+                        self._greet(conversation)
                 case PeerLeft(remote):
-                    if task := self._hearing.pop(remote.id, None):
-                        task.cancel()
+                    hearing.left(remote.id)
                     self._chat.pop(remote.id, None)
-                    self._watch_emptiness()
-                case DataReceived(sender_id, data):
+                    self._voices.discard(remote.id)
+                    self._watch_emptiness(peer, conversation)
+                case DataReceived(sender_id, data) if sender_id in peer.remote_peers:
                     self._data(sender_id, data, conversation, outbox)
                 case FatalError(code, message):
                     raise DispatchError(f"the room is lost: {message} ({code})")
@@ -196,44 +222,32 @@ class Worker:
 
     # ---- callers
 
-    def _hear(
-        self, peer_id: str, track: MediaStreamTrack, conversation: Conversation, tasks: asyncio.TaskGroup
-    ) -> None:
-        if old := self._hearing.pop(peer_id, None):
-            # A rebuilt connection brings a new track; a caller has one voice.
-            old.cancel()
-        elif len(self._hearing) >= self._settings.agents.max_callers:
-            _CALLERS_REFUSED.inc()
-            _log.warning("agent %s hears %d callers already", self.id, len(self._hearing))
-            return
-
-        async def listen() -> None:
-            try:
-                await conversation.hear(peer_id, self._greet_on_first_sound(track, conversation))
-            finally:
-                if self._hearing.get(peer_id) is asyncio.current_task():
-                    del self._hearing[peer_id]
-
-        self._hearing[peer_id] = tasks.create_task(listen())
-        self._watch_emptiness()
-
     async def _greet_on_first_sound(
         self, track: MediaStreamTrack, conversation: Conversation
     ) -> AsyncIterator[Samples]:
         # A packet from the caller is the proof that the path carries sound: a greeting before is not heard.
         async for block in iter_speech(track):
-            if not self._greeted:
-                self._greeted = True
-                conversation.greet()
+            self._greet(conversation)
             yield block
 
-    def _watch_emptiness(self) -> None:
-        """The agent leaves a room in which nobody has been for a while."""
+    def _greet(self, conversation: Conversation) -> None:
+        if not self._greeted:
+            self._greeted = True
+            conversation.greet()
+
+    def _is_agent(self, remote: RemotePeer) -> bool:
+        # A publishable key says nothing of roles; there an agent is known by its voice.
+        return (remote.metadata or {}).get("role") == ROLE_AGENT or remote.id in self._voices
+
+    def _watch_emptiness(self, peer: Peer, conversation: Conversation) -> None:
+        """The agent leaves a room in which nobody but agents has been for a while; who comes before that
+        is somebody else, who is greeted and hears nothing of what was said before."""
         if self._empty_timer:
             self._empty_timer.cancel()
             self._empty_timer = None
-        if not self._hearing:
+        if all(self._is_agent(remote) for remote in peer.remote_peers.values()):
             self._greeted = False
+            conversation.forget()
             limit_s = self._persona.leave_after_empty_s
             self._empty_timer = asyncio.get_running_loop().call_later(limit_s, self._leave.set)
 
@@ -272,7 +286,3 @@ class _Allowance:
             return False
         self._left -= 1
         return True
-
-
-def _is_agent(remote: RemotePeer) -> bool:
-    return (remote.metadata or {}).get("role") == ROLE_AGENT

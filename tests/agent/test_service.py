@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from copy import copy
 from typing import Any
 
 import httpx
 import metered_realtime as vendor
 import numpy as np
 import pytest
+from websockets.asyncio.client import connect
 
 from agent.realtime import AudioSource, DataReceived, Peer, TrackAdded, iter_speech
 from agent.service import RunningService, _listeners, running_service
@@ -19,6 +22,9 @@ from agent.settings import load_settings
 from agent.worker import MAX_CHAT_CHARS
 from pipelines.audio import Pcm, level_dbfs
 from pipelines.engines import Engines
+from pipelines.llm.openai import OpenAIEngine
+from pipelines.options import LlmOptions
+from tests.chat_server import ChatServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -186,6 +192,96 @@ async def test_an_agent_alone_leaves(engines: Engines, tmp_path: Any) -> None:
         agent = (await client.post("/agents", json={"room": "lobby", "persona": "brief"})).json()
         while (await client.get(agent["links"]["self"])).json()["state"] != "ended":
             await asyncio.sleep(0.05)
+
+
+BRIEF = """
+name: brief
+instructions: Be brief.
+greeting: Good morning.
+leave_after_empty_s: 0.2
+"""
+
+
+@asynccontextmanager
+async def writer(client: httpx.AsyncClient, room: str) -> AsyncIterator[Caller]:
+    """Somebody who only writes and listens."""
+    access = (await client.post("/tokens", json={"room": room})).raise_for_status().json()
+    async with AudioSource() as source, Peer(access["url"], token_provider=given(access["token"])) as peer:
+        await peer.join(room)
+        one = Caller(peer, source)
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(one.run())
+            yield one
+            running.cancel()
+
+
+async def test_somebody_who_only_writes_is_greeted_answered_and_not_left_alone(
+    engines: Engines, tmp_path: Any
+) -> None:
+    (tmp_path / "brief.yaml").write_text(BRIEF, "utf-8")
+    async with service(engines, f"agents.personas_dir={tmp_path}") as (_, client):
+        async with writer(client, "lobby") as ada:
+            agent = (await client.post("/agents", json={"room": "lobby", "persona": "brief"})).json()
+            await ada.until_said(lambda text: text == "Good morning.")
+            await ada.peer.send({"type": "chat", "text": "What is twelve times three?"})
+            await ada.until_said(lambda text: "36" in text)
+            assert (await client.get(agent["links"]["self"])).json()["state"] != "leaving"
+        while (await client.get(agent["links"]["self"])).json()["state"] != "ended":
+            await asyncio.sleep(0.05)
+
+
+async def test_one_caller_too_many_is_told_so_and_heard_later(engines: Engines) -> None:
+    async with service(engines, "agents.max_callers=1") as (_, client), AsyncExitStack() as leaving:
+        ada = await leaving.enter_async_context(caller(client, "lobby"))
+        agent = (await client.post("/agents", json={"room": "lobby", "greeting": ""})).json()
+        while not (status := (await client.get(agent["links"]["self"])).json())["callers"]:
+            await asyncio.sleep(0.02)
+        assert status["callers"] == [ada.peer.peer_id]
+        async with caller(client, "lobby") as bob:
+            refusal = await bob.until(type="agent.error")
+            assert "hears 1 callers already" in refusal["message"]
+            await leaving.aclose()
+            while (await client.get(agent["links"]["self"])).json()["callers"] != [bob.peer.peer_id]:
+                await asyncio.sleep(0.02)
+            await bob.source.push(await question(engines, "What is twelve times three?"))
+            await bob.until_said(lambda text: "36" in text)
+        assert not [message for message in ada.messages if message.get("type") == "agent.error"]
+
+
+async def test_what_strangers_said_is_forgotten_with_them(engines: Engines) -> None:
+    with ChatServer() as server:
+        asked = copy(engines)
+        asked.llm = OpenAIEngine(LlmOptions(base_url=server.url, model="echo"), reason="under test")
+        async with service(asked) as (_, client):
+            async with writer(client, "lobby") as ada:
+                await client.post("/agents", json={"room": "lobby", "greeting": ""})
+                await ada.until(type="agent.hello")
+                await ada.peer.send({"type": "chat", "text": "my name is Ada"})
+                await ada.until_said(lambda text: "Ada" in text)
+            assert "Ada" in str(server.requests[-1]["messages"])
+            # Who comes before it is certain that Ada is gone still finds her company.
+            while "Ada" in str(server.requests[-1]["messages"]):
+                async with writer(client, "lobby") as bob:
+                    await bob.until(type="agent.hello")
+                    await bob.peer.send({"type": "chat", "text": "who am I"})
+                    await bob.until_said(lambda text: "who am I" in text)
+        await asked.llm.close()
+
+
+async def test_who_is_not_in_the_room_is_not_answered(engines: Engines) -> None:
+    async with service(engines) as (_, client), writer(client, "lobby") as ada:
+        agent = (await client.post("/agents", json={"room": "lobby", "greeting": ""})).json()
+        await ada.until(type="agent.hello")
+        access = (await client.post("/tokens", json={"room": "lobby"})).json()
+        async with connect(f"{access['url']}/v1?token={access['token']}", proxy=None) as outside:
+            await outside.recv()
+            chat = {"type": "chat", "text": "What is two times two?"}
+            frame = {"type": "publish", "channel": "lobby", "data": chat, "requestId": "1"}
+            await outside.send(json.dumps(frame))
+            assert json.loads(await outside.recv())["type"] == "ack"
+            await ada.peer.send({"type": "chat", "text": "What is twelve times three?"})
+            await ada.until_said(lambda text: "36" in text)
+        assert (await client.get(agent["links"]["self"])).json()["turns"] == 1
 
 
 async def test_a_language_nobody_here_understands_is_a_warning(engines: Engines) -> None:
