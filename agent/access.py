@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from agent.controller.parts import CallerAccess
+from agent.controller.parts import CallerAccess, Role
 from agent.hub import Hub, HubOptions, SecretKey
 from agent.realtime import IceServer, mint_token
 from agent.settings import RoomsOptions
@@ -15,8 +15,8 @@ from agent.settings import RoomsOptions
 #: Sorts above every other printable character: the agent is the impolite side of every negotiation, so its
 #: offers are never thrown away and nobody waits for somebody else's.
 AGENT_ID_PREFIX = "~agent-"
-ROLE_AGENT = "agent"
-ROLE_CALLER = "caller"
+ROLE_AGENT: Role = "agent"
+ROLE_CALLER: Role = "caller"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +75,14 @@ class Access:
 
         return PeerAccess(self.url, token_provider=provide, ice_servers=self.ice_servers)
 
-    async def caller_access(self, room: str, name: str | None) -> CallerAccess:
-        """One caller's access to one room, for the page or a program."""
+    async def caller_access(self, room: str, name: str | None, role: Role = ROLE_CALLER) -> CallerAccess:
+        """Access to one room, for the page, a program, or an agent that runs elsewhere."""
         url = None if self.hub else self.url
         if self._pair is None:
             return CallerAccess(url, key=self._key)
-        metadata = {"role": ROLE_CALLER} | ({"name": name} if name else {})
-        token, expires_at = self._mint(f"caller-{secrets.token_hex(6)}", room, metadata)
+        metadata = {"role": role} | ({"name": name} if name else {})
+        prefix = AGENT_ID_PREFIX if role == ROLE_AGENT else "caller-"
+        token, expires_at = self._mint(prefix + secrets.token_hex(6), room, metadata)
         return CallerAccess(url, token=token, expires_at=datetime.fromtimestamp(expires_at, UTC))
 
     def _mint(self, peer_id: str, room: str, peer_metadata: dict[str, str]) -> tuple[str, int]:

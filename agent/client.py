@@ -9,10 +9,13 @@ from typing import Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from agent.controller.parts import Role
 from agent.controller.schemas import AboutOut, AgentOut, TokenOut
+from agent.settings import Settings
 
 #: Asked to come back later, a client does so this often, and never waits longer than this.
 MAX_RETRIES = 5
+MAX_PORT = 65_535
 MAX_RETRY_AFTER_S = 30.0
 
 _Answer = TypeVar("_Answer", bound=BaseModel)
@@ -22,19 +25,27 @@ class ServiceError(Exception):
     """The service cannot be reached or refused; the message says why, for whoever started the command."""
 
 
+class ServiceAddressError(ServiceError):
+    """What was given as the service's address is none."""
+
+
+def service_url(settings: Settings) -> str:
+    """Where the service of these settings is found."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.server.host, settings.server.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
+
+
 class ServiceClient:
     """`async with ServiceClient("http://127.0.0.1:8000") as service`. Every method raises `ServiceError`."""
 
     def __init__(self, url: str, *, api_key: str | None = None, timeout_s: float = 60.0) -> None:
+        """Raises `ServiceAddressError`."""
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self.url = url.rstrip("/")
-        try:
-            # A service on this machine is not reached through a proxy for the rest of the world.
-            self._http = httpx.AsyncClient(
-                base_url=self.url, headers=headers, timeout=timeout_s, trust_env=False
-            )
-        except httpx.InvalidURL:
-            raise ServiceError(f"{url} is not an address; expected one like http://127.0.0.1:8000") from None
+        if not _is_address(self.url):
+            raise ServiceAddressError(f"{url} is not an address; expected one like http://127.0.0.1:8000")
+        # A service on this machine is not reached through a proxy for the rest of the world.
+        self._http = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=timeout_s, trust_env=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -61,9 +72,9 @@ class ServiceClient:
         """Ask an agent to leave."""
         return await self._ask("DELETE", f"/agents/{agent_id}", AgentOut)
 
-    async def access(self, room: str, name: str | None = None) -> TokenOut:
-        """A caller's access to `room`."""
-        return await self._ask("POST", "/tokens", TokenOut, {"room": room, "name": name})
+    async def access(self, room: str, name: str | None = None, *, role: Role = "caller") -> TokenOut:
+        """Access to `room` for a caller, or for an agent of another process."""
+        return await self._ask("POST", "/tokens", TokenOut, {"room": room, "name": name, "role": role})
 
     async def _ask(self, method: str, path: str, kind: type[_Answer], body: Any = None) -> _Answer:
         return self._read(await self._send(method, path, body), kind)
@@ -91,6 +102,14 @@ class ServiceClient:
             reason = str(error) or type(error).__name__
             raise ServiceError(f"the service at {self.url} cannot be reached: {reason}") from None
         return response
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.host) and 0 <= (parts.port or 0) <= MAX_PORT
 
 
 def _retry_after_s(response: httpx.Response) -> float:

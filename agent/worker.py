@@ -138,12 +138,15 @@ class Worker:
 
     def _connect(self) -> Peer:
         access = self._access
-        return Peer(
-            access.url,
-            key=access.key,
-            token_provider=access.token_provider,
-            ice_servers=access.ice_servers or None,
-        )
+        try:
+            return Peer(
+                access.url,
+                key=access.key,
+                token_provider=access.token_provider,
+                ice_servers=access.ice_servers or None,
+            )
+        except ValueError as error:
+            raise DispatchError(f"the room's server cannot be used: {error}") from None
 
     async def _call(self, peer: Peer, conversation: Conversation, outbox: Outbox) -> None:
         self._watch_emptiness(peer, conversation)

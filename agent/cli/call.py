@@ -15,10 +15,9 @@ from rich.text import Text
 from agent.call_log import Line, TurnLatency
 from agent.caller import Caller, CallFailedError, News
 from agent.cli.app import ConfigOption, SetOption, app, err, fail, out, settings_from
-from agent.client import ServiceClient, ServiceError
+from agent.client import ServiceAddressError, ServiceClient, ServiceError, service_url
 from agent.dispatch.base import ROOM_PATTERN
 from agent.recording import AudioFileError, Int16, read_audio, write_wav
-from agent.settings import Settings
 
 #: How long the agent may be silent before it is taken to have no greeting, or nothing more to say.
 SETTLED_MS = 1500.0
@@ -84,16 +83,12 @@ def call(  # noqa: PLR0917 (named on the command line)
     )
     try:
         answered = asyncio.run(_call(job))
+    except ServiceAddressError as error:
+        fail(str(error), code=2)
     except (ServiceError, CallFailedError, OSError) as error:
         fail(str(error))
     if not answered:
         fail("the agent did not answer")
-
-
-def service_url(settings: Settings) -> str:
-    """Where the service of these settings is found."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.server.host, settings.server.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
 
 
 async def _call(job: _Call) -> bool:

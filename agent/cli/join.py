@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+from contextlib import AsyncExitStack
 from typing import Annotated
 
-import httpx
 import typer
 
-from agent.access import Access, PeerAccess
+from agent.access import ROLE_AGENT, Access, PeerAccess
 from agent.cli.app import ConfigOption, SetOption, app, err, fail, settings_from
 from agent.cli.progress import DownloadProgress
 from agent.cli.serve import describe, engine_table
-from agent.dispatch.base import ROOM_PATTERN, AgentRequest, DispatchError, UnknownPersonaError
+from agent.client import ServiceAddressError, ServiceClient, ServiceError, service_url
+from agent.dispatch.base import (
+    ROOM_PATTERN,
+    AgentRequest,
+    DispatchError,
+    UnknownPersonaError,
+    reason_of,
+)
 from agent.personas import Personas
+from agent.realtime.link import check_url
 from agent.service import settle_memory
 from agent.settings import Settings, SettingsError
 from agent.worker import Worker
@@ -49,30 +57,36 @@ def join(
         asyncio.run(_join(settings, request, service))
     except UnknownPersonaError as error:
         fail(str(error), code=2)
-    except (SettingsError, EngineError, DispatchError) as error:
+    except ServiceAddressError as error:
+        fail(str(error), code=2)
+    except (SettingsError, EngineError, DispatchError, ServiceError) as error:
         fail(describe(error))
     except BaseExceptionGroup as group:
-        known, other = group.split(DispatchError)
-        if other or known is None:
+        reason = reason_of(group)
+        if reason is None:
             raise
-        fail(str(known.exceptions[0]))
+        fail(reason)
 
 
 async def _join(settings: Settings, request: AgentRequest, service: str | None) -> None:
     persona = Personas(settings.agents.personas_dir).for_request(request)
     agent_id = secrets.token_hex(6)
-    if settings.rooms.embedded:
-        host = "127.0.0.1" if settings.server.is_loopback else settings.server.host
-        base_url = service or f"http://{host}:{settings.server.port}"
-        access = await _service_access(settings, base_url, request.room, persona.name)
-    else:
-        access = Access(settings.rooms, local=True).for_agent(agent_id, request.room, persona.name)
-    with DownloadProgress(err) as progress:
-        engines = await Engines.load(
-            settings.models, settings.stt, settings.tts, settings.llm, progress=progress
-        )
-    settle_memory()
-    try:
+    async with AsyncExitStack() as stack:
+        if settings.rooms.embedded:
+            key = settings.server.api_key
+            client = ServiceClient(
+                service or service_url(settings), api_key=key.get_secret_value() if key else None
+            )
+            await stack.enter_async_context(client)
+            access = await _service_access(client, request.room, persona.name)
+        else:
+            access = Access(settings.rooms, local=True).for_agent(agent_id, request.room, persona.name)
+        with DownloadProgress(err) as progress:
+            engines = await Engines.load(
+                settings.models, settings.stt, settings.tts, settings.llm, progress=progress
+            )
+        stack.push_async_callback(engines.close)
+        settle_memory()
         err.print(engine_table(engines.report()))
         worker = Worker(agent_id, request, persona, access=access, engines=engines, settings=settings)
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, worker.leave)
@@ -80,8 +94,6 @@ async def _join(settings: Settings, request: AgentRequest, service: str | None) 
             announcing = tasks.create_task(_announce(worker))
             await worker.run()
             announcing.cancel()
-    finally:
-        await engines.close()
 
 
 async def _announce(worker: Worker) -> None:
@@ -91,26 +103,23 @@ async def _announce(worker: Worker) -> None:
     err.print(f"In room {worker.request.room}, listening.  (Ctrl-C leaves.)", markup=False)
 
 
-async def _service_access(settings: Settings, base_url: str, room: str, name: str) -> PeerAccess:
-    """Access to a room of a running service, renewed at every reconnect."""
+async def _service_access(service: ServiceClient, room: str, name: str) -> PeerAccess:
+    """An agent's access to a room of a running service, renewed at every reconnect."""
+    first = await service.access(room, name, role=ROLE_AGENT)
+    try:
+        check_url(first.url)
+    except ValueError:
+        raise DispatchError(
+            f"the rooms of {service.url} are not encrypted, so they can be joined on its own machine only; "
+            "from elsewhere its address has to be one with https://"
+        ) from None
 
-    async def ask() -> dict[str, str]:
-        key = settings.server.api_key
-        headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
-        try:
-            async with httpx.AsyncClient(base_url=base_url, headers=headers, timeout=10) as client:
-                response = await client.post("/tokens", json={"room": room, "name": name})
-                answer: dict[str, str] = response.raise_for_status().json()
-                return answer
-        except httpx.HTTPStatusError as error:
-            raise DispatchError(f"{base_url} refused: HTTP {error.response.status_code}") from None
-        except httpx.HTTPError:
-            raise DispatchError(
-                f"no service answers at {base_url}: start one with 'voice-agent serve', "
-                "or name another with --service"
-            ) from None
+    if first.key is not None:
+        return PeerAccess(first.url, key=first.key)
 
     async def provide() -> str:
-        return (await ask())["token"]
+        access = await service.access(room, name, role=ROLE_AGENT)
+        assert access.token is not None
+        return access.token
 
-    return PeerAccess((await ask())["url"], token_provider=provide)
+    return PeerAccess(first.url, token_provider=provide)

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from agent.cli.app import ConfigOption, SetOption, app, err, fail, out, settings_from
 from agent.cli.serve import describe, engine_table
-from agent.client import ServiceClient, ServiceError
+from agent.client import ServiceAddressError, ServiceClient, ServiceError
 from agent.recording import AudioFileError, read_audio
 from agent.replay import (
     Observation,
@@ -83,6 +83,8 @@ def replay(  # noqa: PLR0917 (named on the command line)
             junit.write_text(to_junit(verdicts, time.monotonic() - began_s), "utf-8")
         if json_file is not None:
             json_file.write_text(to_json(verdicts), "utf-8")
+    except ServiceAddressError as error:
+        fail(str(error), code=2)
     except (ServiceError, SettingsError, EngineError, OSError) as error:
         fail(describe(error))
     if not all(verdict.passed for verdict in verdicts):

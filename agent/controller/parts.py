@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from agent.dispatch.base import Dispatcher
 from pipelines.base import EngineInfo
+
+#: What the others in a room take somebody for.
+Role: TypeAlias = Literal["caller", "agent"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,8 @@ class CallerAccess:
 class RoomAccess(Protocol):
     """Who may enter a room: minted here, checked by the signalling server."""
 
-    async def caller_access(self, room: str, name: str | None) -> CallerAccess:
-        """Short-lived access with the least rights a caller needs.
+    async def caller_access(self, room: str, name: str | None, role: Role) -> CallerAccess:
+        """Short-lived access with the least rights a caller, or an agent of another process, needs.
 
         `name` is what others in the room see. Raises `DispatchError` when none can be given.
         """

@@ -143,13 +143,13 @@ async def remove_agent(agent_id: AgentId, here: Here, response: Response) -> Age
     "/tokens",
     tags=["access"],
     status_code=201,
-    summary="Let a caller into a room",
+    summary="Let a caller, or an agent of another process, into a room",
     response_description="Short-lived access to this room and no other",
     responses=POSTED,
 )
 async def add_token(body: TokenBody, here: Here, request: Request) -> TokenOut:
     try:
-        access = await here.rooms.caller_access(body.room, body.name)
+        access = await here.rooms.caller_access(body.room, body.name, body.role)
     except DispatchError as error:
         raise ApiError(502, "dispatch_failed", str(error)) from error
     url = access.url

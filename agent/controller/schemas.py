@@ -10,6 +10,7 @@ from urllib.parse import quote
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from agent.controller.parts import Role
 from agent.dispatch.base import ROOM_PATTERN, AgentRequest, AgentState, AgentStatus
 from pipelines.base import EngineInfo
 
@@ -101,16 +102,20 @@ class AgentBody(Body):
 
 
 class TokenBody(Body):
-    """Ask for access to one room for one caller."""
+    """Ask for access to one room for one caller, or for one agent that runs elsewhere."""
 
     ACCEPTED: ClassVar[dict[str, str]] = {
         "room": AgentBody.ACCEPTED["room"],
         "name": f"1 to {MAX_NAME_CHARS} printable characters",
+        "role": "caller or agent",
     }
 
     room: RoomName
     name: DisplayName | None = Field(
         None, description="What the others in the room see the caller as.", examples=["Ada"]
+    )
+    role: Role = Field(
+        "caller", description="What the others in the room take the bearer for.", examples=["caller"]
     )
 
 

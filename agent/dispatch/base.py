@@ -77,6 +77,15 @@ class DispatchError(Exception):
     """The agent could not be brought into its room; the message says why, in plain words."""
 
 
+def reason_of(failure: BaseException) -> str | None:
+    """The words of the `DispatchError` in a failure or a group of them; None when there is none."""
+    if isinstance(failure, DispatchError):
+        return str(failure)
+    if isinstance(failure, BaseExceptionGroup):
+        return next((reason for part in failure.exceptions if (reason := reason_of(part))), None)
+    return None
+
+
 class Dispatcher(Protocol):
     async def dispatch(self, request: AgentRequest) -> tuple[AgentStatus, bool]:
         """Bring an agent into a room; returns when it has joined. The flag is False when the same

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import traceback
 from collections import OrderedDict
 from dataclasses import replace
 from typing import Self
@@ -18,6 +19,7 @@ from agent.dispatch.base import (
     AgentStatus,
     CapacityError,
     DispatchError,
+    reason_of,
 )
 from agent.personas import Personas
 from agent.settings import Settings
@@ -120,9 +122,10 @@ class LocalDispatcher:
             await worker.run()
             error = None
         except Exception as failure:  # one call's fault must not end the others
-            error = _reason(failure)
+            error = reason_of(failure)
             if error is None:
-                _log.exception("agent %s failed", worker.id)
+                # The text of a foreign exception may quote what people said.
+                _log.error("agent %s failed: %s", worker.id, _kind_and_place(failure))
                 error = "an internal error; the service's log says more"
         finally:
             state = AgentState.ENDED if error is None else AgentState.FAILED
@@ -154,10 +157,9 @@ class LocalDispatcher:
         return status
 
 
-def _reason(failure: BaseException) -> str | None:
-    """The words of the `DispatchError` in a failure or a group of them; None when there is none."""
-    if isinstance(failure, DispatchError):
-        return str(failure)
-    if isinstance(failure, BaseExceptionGroup):
-        return next((reason for part in failure.exceptions if (reason := _reason(part))), None)
-    return None
+def _kind_and_place(failure: BaseException) -> str:
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    frames = traceback.extract_tb(failure.__traceback__)
+    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
+    return f"{type(failure).__name__} at {place}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import wave
+from collections.abc import AsyncIterator
 from importlib import import_module
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,8 +14,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agent.cli.app import COMMANDS, app
+from agent.cli.join import _service_access
+from agent.client import ServiceClient, ServiceError
+from agent.dispatch.base import AgentRequest
+from agent.personas import Personas
+from agent.realtime import Peer, PeerJoined
 from agent.service import running_service
 from agent.settings import load_settings
+from agent.worker import Worker
 from pipelines.engines import Engines
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -93,6 +100,10 @@ async def test_replay_fails_where_one_expectation_does(engines: Engines, tmp_pat
         (["replay", __file__], "not YAML"),
         (["replay", SAMPLES, "--jobs", 0], "jobs"),
         (["doctor", "--set", "server.port=high"], "server.port"),
+        (["join", "lobby", "--service", "http://127.0.0.1:99999"], "99999 is not an address"),
+        (["join", "lobby", "--service", "127.0.0.1:8000"], "expected one like http://"),
+        (["call", "lobby", "--wav", QUESTION, "--service", "nowhere"], "is not an address"),
+        (["replay", SAMPLES, "--service", "nowhere"], "is not an address"),
     ],
 )
 def test_a_wrong_command_is_explained_and_exits_with_2(arguments: list[object], part: str) -> None:
@@ -101,13 +112,64 @@ def test_a_wrong_command_is_explained_and_exits_with_2(arguments: list[object], 
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("command", [("call", "lobby", "--wav", QUESTION), ("replay", SAMPLES)])
+@pytest.mark.parametrize(
+    "command", [("call", "lobby", "--wav", QUESTION), ("replay", SAMPLES), ("join", "lobby")]
+)
 def test_without_a_service_it_is_said_how_to_start_one(
     command: tuple[object, ...], unused_tcp_port: int
 ) -> None:
     result = run(*command, "--service", f"http://127.0.0.1:{unused_tcp_port}")
     assert result.exit_code == 1
     assert "start one with 'voice-agent serve'" in said(result)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_rooms_that_are_not_encrypted_are_not_joined_from_elsewhere(engines: Engines) -> None:
+    settings = load_settings(
+        environ={}, overrides=["server.port=0", "rooms.url=ws://rooms.example", "rooms.api_key=pk_live_x"]
+    ).settings
+    async with running_service(settings, engines=engines) as service:
+        result = await asyncio.to_thread(run, "join", "lobby", "--service", service.url)
+        assert result.exit_code == 1
+        assert "are not encrypted" in said(result)
+        async with ServiceClient(service.url) as client:
+            with pytest.raises(ServiceError, match="room's server cannot be used"):
+                await client.dispatch("lobby")
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_an_agent_of_another_process_is_known_as_one(engines: Engines) -> None:
+    settings = load_settings(environ={}, overrides=["server.port=0", "agents.leave_timeout_s=1"]).settings
+    async with (
+        running_service(settings, engines=engines) as service,
+        ServiceClient(service.url) as client,
+        asyncio.TaskGroup() as tasks,
+    ):
+        request = AgentRequest("lobby")
+        persona = Personas(None).for_request(request)
+        access = await _service_access(client, "lobby", persona.name)
+        worker = Worker("joined", request, persona, access=access, engines=engines, settings=settings)
+        tasks.create_task(worker.run())
+        await worker.joined.wait()
+        caller = await client.access("lobby")
+
+        async def token() -> str:
+            assert caller.token is not None
+            return caller.token
+
+        async with Peer(caller.url, token_provider=token) as peer:
+            await peer.join("lobby")
+            joined = [event async for event in until_joined(peer)]
+            assert joined[-1].remote.metadata == {"role": "agent", "name": "default"}
+            assert joined[-1].remote.id.startswith("~agent-")
+        worker.leave()
+
+
+async def until_joined(peer: Peer) -> AsyncIterator[PeerJoined]:
+    async for event in peer.events():
+        if isinstance(event, PeerJoined):
+            yield event
+            return
 
 
 def test_the_doctor_exits_with_what_it_found(unused_tcp_port: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from agent.controller.parts import CallerAccess, Parts, PersonaInfo
+from agent.controller.parts import CallerAccess, Parts, PersonaInfo, Role
 from agent.dispatch.base import AgentRequest, AgentState, AgentStatus, UnknownPersonaError
 from pipelines.base import EngineInfo
 
@@ -78,10 +78,10 @@ class MemoryAccess:
 
     answer: CallerAccess = ACCESS
     refuse: Exception | None = None
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    asked: list[tuple[str, str | None, Role]] = field(default_factory=list)
 
-    async def caller_access(self, room: str, name: str | None) -> CallerAccess:
-        self.asked.append((room, name))
+    async def caller_access(self, room: str, name: str | None, role: Role) -> CallerAccess:
+        self.asked.append((room, name, role))
         if self.refuse is not None:
             raise self.refuse
         return self.answer

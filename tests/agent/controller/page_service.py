@@ -16,7 +16,7 @@ import uvicorn
 from controller_parts import MemoryDispatcher, make_parts
 
 from agent.controller.app import create_app
-from agent.controller.parts import CallerAccess
+from agent.controller.parts import CallerAccess, Role
 from agent.dispatch.base import AgentRequest, AgentStatus
 from agent.hub import UVICORN_OPTIONS, Hub, HubOptions, SecretKey
 from agent.realtime.events import Event
@@ -127,8 +127,8 @@ class PageService:
             pair.key_id, pair.secret, peer_id=peer_id, channels=[room], peer_metadata=peer_metadata
         )[0]
 
-    async def caller_access(self, room: str, name: str | None) -> CallerAccess:
-        token = self.mint(f"caller-{secrets.token_hex(6)}", room, {"role": "caller", "name": name or "Ada"})
+    async def caller_access(self, room: str, name: str | None, role: Role) -> CallerAccess:
+        token = self.mint(f"caller-{secrets.token_hex(6)}", room, {"role": role, "name": name or "Ada"})
         return CallerAccess(self.advertised_url, token=token, expires_at=datetime.now(UTC))
 
 

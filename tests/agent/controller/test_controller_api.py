@@ -233,7 +233,17 @@ async def test_access_is_minted_for_one_caller_in_one_room(
         "expires_at": "2025-01-31T13:00:00Z",
     }
     assert answer.headers["cache-control"] == "no-store"
-    assert rooms.asked == [("lobby", "Ada Łovelace")]
+    assert rooms.asked == [("lobby", "Ada Łovelace", "caller")]
+
+
+async def test_an_agent_that_runs_elsewhere_gets_access_as_one(
+    client: httpx.AsyncClient, rooms: MemoryAccess
+) -> None:
+    answer = await client.post("/tokens", json={"room": "lobby", "role": "agent"})
+    assert answer.status_code == 201
+    assert rooms.asked == [("lobby", None, "agent")]
+    error = await refused(client, {"room": "lobby", "role": "admin"}, "/tokens")
+    assert "give caller or agent" in error["message"]
 
 
 async def test_access_names_a_signalling_server_elsewhere(
