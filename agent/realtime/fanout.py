@@ -39,8 +39,8 @@ class _Frame:
 class Fanout:
     """Hands blocks to the tracks that are being read.
 
-    `played_samples` counts pushed audio that at least one track has taken, `in_flight_samples` what waits
-    in a track and nobody has taken yet. `on_change` is called when either changes.
+    `played_samples` counts pushed audio that at least one track has taken (or was too late to take),
+    `in_flight_samples` what waits in a track. `on_change` is called when either changes.
     """
 
     def __init__(self, on_change: Callable[[], None]) -> None:
@@ -71,7 +71,9 @@ class Fanout:
         for track in listening:
             if len(track.frames) >= MAX_TRACK_FRAMES:
                 DROPPED_FRAMES.inc()
-                self._drop(track.frames.popleft())
+                # Its moment has passed: what the person at the other end missed is a gap of 20 ms, not the
+                # end of the sentence.
+                self.take(track)
             track.frames.append(frame)
             track.wake.set()
 
@@ -92,7 +94,7 @@ class Fanout:
         self._drop_all(track)
 
     def take(self, track: SourceTrack) -> _Frame:
-        """The oldest frame waiting for `track`, counted as played if it is the first to have it."""
+        """The oldest frame waiting for `track`, counted as played when it is the first to let go of it."""
         frame = track.frames.popleft()
         frame.holders -= 1
         if not frame.taken:

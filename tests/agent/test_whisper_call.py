@@ -74,7 +74,11 @@ async def test_every_recorded_caller_is_understood_and_answered(chat: ChatServer
 
     assert (engines.stt.info.engine, engines.llm.info.engine) == ("faster-whisper", "openai")
     assert [c.failure for c in calls if c.failure] == []
-    unanswered = [c.heard for c in calls if [f"You said {' '.join(c.heard)}"] != [a.text for a in c.answers]]
+    unanswered = [
+        (c.heard, c.answers)
+        for c in calls
+        if [f"You said {' '.join(c.heard)}"] != [a.text for a in c.answers]
+    ]
     assert unanswered == []
     wrong = [
         (caller["text"], c.heard)
