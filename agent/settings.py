@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import Field, SecretStr, ValidationError, model_validator
@@ -204,7 +204,7 @@ def _env_layer(environ: Mapping[str, str]) -> _Layer:
     for name, text in environ.items():
         if name.startswith(ENV_PREFIX):
             key = name[len(ENV_PREFIX) :].lower().replace("__", ".")
-            layer[key] = (_scalar(text), f"environment {name}")
+            layer[key] = (_value(key, text), f"environment {name}")
     return layer
 
 
@@ -214,15 +214,26 @@ def _override_layer(overrides: Iterable[str]) -> _Layer:
         key, equals, text = item.partition("=")
         if not equals:
             raise SettingsError(f"--set {item}: expected SECTION.KEY=VALUE, e.g. --set stt.model=small")
-        layer[key.strip()] = (_scalar(text), f"--set {key.strip()}")
+        layer[key.strip()] = (_value(key.strip(), text), f"--set {key.strip()}")
     return layer
 
 
-def _scalar(text: str) -> Any:
+def _value(key: str, text: str) -> Any:
+    if _is_secret(key):
+        # A key may look like a number or like "yes", and must not be taken for one.
+        return text
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
         return text
+
+
+def _is_secret(key: str) -> bool:
+    """Whether the setting is a `SecretStr`."""
+    section, _, name = key.partition(".")
+    options = Settings.model_fields[section].default if section in Settings.model_fields else None
+    field = type(options).model_fields.get(name) if options is not None else None
+    return field is not None and SecretStr in (field.annotation, *get_args(field.annotation))
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -269,6 +280,14 @@ def _explain(error: Any, origin: Mapping[str, str]) -> str:
     location = [str(part) for part in error["loc"]]
     key = ".".join(location[:2])
     source = origin.get(key, "the settings together")
-    got = "" if "key" in location[-1] or error["type"] == "value_error" else f" (got {error['input']!r})"
+    hidden = error["type"] == "value_error" or _may_hold_a_secret(location)
+    got = "" if hidden else f" (got {error['input']!r})"
     message = error["msg"].removeprefix("Value error, ")
     return f"{source}: {'.'.join(location) or 'settings'}: {message}{got}"
+
+
+def _may_hold_a_secret(location: list[str]) -> bool:
+    # A mistake in the list of relays shows the whole entry, its password included, under any name.
+    if location[:2] == ["rooms", "ice_servers"]:
+        return True
+    return any(word in part for part in location for word in ("key", "credential", "password", "secret"))

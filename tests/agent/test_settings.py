@@ -83,6 +83,37 @@ def test_a_broken_file_is_explained(tmp_path: Path, content: str, message: str) 
 def test_secrets_do_not_show() -> None:
     loaded = load("server.api_key=hush", OPENAI_API_KEY="hush")
     assert "hush" not in str(loaded.rows()) + repr(loaded)
+
+
+@pytest.mark.parametrize("secret", ["123456", "yes", "null", "[hush]", "1e5", "a: b"])
+def test_a_secret_is_taken_as_it_is_written(secret: str) -> None:
+    loaded = load(f"server.api_key={secret}", VOICE_AGENT__LLM__API_KEY=secret).settings
+    for key in (loaded.server.api_key, loaded.llm.api_key):
+        assert key is not None
+        assert key.get_secret_value() == secret
+
+
+@pytest.mark.parametrize(
+    "relays",
+    [
+        "[{urls: ['turn:x'], username: u, credential: 424242}]",
+        "[{urls: ['turn:x'], username: u, password: '424242'}]",
+        "{urls: ['turn:x'], username: u, credential: '424242'}",
+        "turn:u:424242@x",
+    ],
+)
+def test_a_mistake_in_the_relays_does_not_show_their_password(tmp_path: Path, relays: str) -> None:
+    (tmp_path / "c.yaml").write_text(f"rooms:\n  ice_servers: {relays}\n")
+    with pytest.raises(SettingsError, match=r"rooms\.ice_servers") as caught:
+        load(config=tmp_path / "c.yaml")
+    assert "424242" not in str(caught.value)
     with pytest.raises(SettingsError) as caught:
-        load("server.api_key=[hush]")
+        load(f"rooms.ice_servers={relays}")
+    assert "424242" not in str(caught.value)
+
+
+def test_a_key_in_a_file_that_is_no_text_does_not_show(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("server: {api_key: [hush]}")
+    with pytest.raises(SettingsError) as caught:
+        load(config=tmp_path / "c.yaml")
     assert "hush" not in str(caught.value)
