@@ -11,6 +11,7 @@ import logging
 from contextlib import AsyncExitStack
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast
+from weakref import WeakValueDictionary
 
 from rapidfuzz import process
 
@@ -72,7 +73,9 @@ class Engines:
         self._models = models
         self._tts_options = tts
         self._voices: dict[str, TextToSpeech] = {}
-        self._loading = asyncio.Lock()
+        #: A lock for each voice that somebody waits for, and no longer than that.
+        self._loading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._on_the_way = 0
         self._stack = AsyncExitStack()
         self.stt: SpeechToText
         self.llm: LanguageModel
@@ -131,21 +134,32 @@ class Engines:
         await self._stack.aclose()
 
     async def _load_voice(self, name: str) -> TextToSpeech:
-        async with self._loading:
+        if (voice := self._voices.get(name)) is not None:
+            return voice
+        # One lock a voice: who wants another is not held up by this one's download.
+        lock = self._loading.setdefault(name, asyncio.Lock())
+        async with lock:
             if name not in self._voices:
-                if len(self._voices) >= MAX_VOICES:
+                if len(self._voices) + self._on_the_way >= MAX_VOICES:
                     raise EngineUnavailableError(
                         f"{MAX_VOICES} voices are in memory already",
                         fix="use one of them, or restart the service",
                     )
-                options = self._tts_options.model_copy(update={"voice": name})
-                engine = "piper" if options.engine == AUTO else options.engine
-                voice = await engine_class("tts", engine).load(
-                    options, models=self._models, reason="asked for by a call"
-                )
-                self._voices[name] = voice
-                self._stack.push_async_callback(voice.close)
+                self._on_the_way += 1
+                try:
+                    self._voices[name] = await self._new_voice(name)
+                finally:
+                    self._on_the_way -= 1
             return self._voices[name]
+
+    async def _new_voice(self, name: str) -> TextToSpeech:
+        options = self._tts_options.model_copy(update={"voice": name})
+        engine = "piper" if options.engine == AUTO else options.engine
+        voice: TextToSpeech = await engine_class("tts", engine).load(
+            options, models=self._models, reason="asked for by a call"
+        )
+        self._stack.push_async_callback(voice.close)
+        return voice
 
     async def _voice_for(self, language: str) -> TextToSpeech:
         code = language[:2].lower()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import socket
 import threading
@@ -21,6 +22,9 @@ class HubServer:
     def __init__(self, repos: dict[str, dict[str, bytes]]) -> None:
         self.repos = repos
         self.corrupt: set[str] = set()
+        #: Paths that are not sent before `release` is set; `asked` is set when one of them is wanted.
+        self.held: set[str] = set()
+        self.release, self.asked = threading.Event(), threading.Event()
         #: Files that were sent, one entry for each download.
         self.sent: list[str] = []
         self._app = FastAPI()
@@ -43,6 +47,7 @@ class HubServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release.set()
         self._server.should_exit = True
         self._thread.join()
         self._listener.close()
@@ -78,6 +83,9 @@ class HubServer:
         headers["content-length"] = str(len(content))
         if request.method == "HEAD":
             return Response(headers=headers)
+        if path in self.held:
+            self.asked.set()
+            await asyncio.to_thread(self.release.wait)
         self.sent.append(path)
         if path in self.corrupt:
             content = bytes([content[0] ^ 1]) + content[1:]

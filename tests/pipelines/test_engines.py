@@ -126,6 +126,25 @@ async def test_voices_are_fetched_once_and_shared(tmp_path: Path) -> None:
         await engines.close()
 
 
+async def test_nobody_waits_for_the_download_of_a_voice_of_others(tmp_path: Path) -> None:
+    with builtin_folder() as folder:
+        onnx, config = (folder / BUILTIN_FILE).read_bytes(), (folder / f"{BUILTIN_FILE}.json").read_bytes()
+    slow, quick = (f"en/en_US/{name}/low/en_US-{name}-low.onnx" for name in ("slow", "quick"))
+    files = dict.fromkeys((slow, quick), onnx) | {f"{path}.json": config for path in (slow, quick)}
+    with HubServer({"rhasspy/piper-voices": files}) as hub:
+        hub.held = {slow, f"{slow}.json"}
+        engines = await load(ModelsOptions(dir=tmp_path, hub_url=hub.url))
+        waiting = [asyncio.create_task(engines.voice("en_US-slow-low", None)) for _ in range(3)]
+        await asyncio.to_thread(hub.asked.wait)
+        voice = await engines.voice("en_US-quick-low", None)
+        assert await engines.voice("en_US-quick-low", None) is voice
+        assert not any(task.done() for task in waiting)
+        hub.release.set()
+        first, *others = await asyncio.gather(*waiting)
+        assert all(other is first for other in others)
+        await engines.close()
+
+
 async def test_the_number_of_voices_is_bounded(tmp_path: Path) -> None:
     with builtin_folder() as folder:
         onnx, config = (folder / BUILTIN_FILE).read_bytes(), (folder / f"{BUILTIN_FILE}.json").read_bytes()
