@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 MAX_SDP_CHARS = 60_000
-MAX_STREAMS = 256
+#: Each section that is received costs a thread for its decoder. A browser that sends a microphone, a camera,
+#: a screen with its sound, and data has five.
+MAX_SECTIONS = 8
 MAX_ID_CHARS = 256
 
 #: One-byte header extensions have 4 bits for the id; 0 is padding and 15 is reserved.
@@ -40,15 +42,20 @@ def kinds(sdp: str) -> list[str]:
     return [match[1] for section in _sections(sdp) if (match := _KIND.match(section))]
 
 
+def section_count(sdp: str) -> int:
+    """How many media sections there are."""
+    return len(_sections(sdp))
+
+
 def mids(sdp: str) -> set[str]:
     """The identifiers of all sections."""
     return set(_MID.findall(sdp))
 
 
 def msids_by_mid(sdp: str) -> dict[str, Msid]:
-    """Stream and track id of each section that names any; at most 256, ids over 256 characters ignored."""
+    """Stream and track id of each section that names any; ids over 256 characters are ignored."""
     found: dict[str, Msid] = {}
-    for section in _sections(sdp)[:MAX_STREAMS]:
+    for section in _sections(sdp):
         mid, msid = _MID.search(section), _MSID.search(section)
         if mid and msid:
             found[mid[1]] = Msid(_usable(msid[1]), _usable(msid[2]))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from agent.realtime.sdp import MAX_SDP_CHARS
+from agent.realtime.sdp import MAX_SDP_CHARS, MAX_SECTIONS, section_count
 
 MAX_CANDIDATE_CHARS = 1000
 MAX_NAME_CHARS = 256
@@ -87,6 +87,8 @@ def _description(body: Mapping[str, Any]) -> Signal:
         return Unusable("a description is an offer or an answer with an sdp")
     if len(sdp) > MAX_SDP_CHARS:
         return Unusable(f"an sdp has at most {MAX_SDP_CHARS} characters")
+    if section_count(sdp) > MAX_SECTIONS:
+        return Unusable(f"an sdp has at most {MAX_SECTIONS} media sections")
     return Description(kind, sdp)
 
 
