@@ -74,13 +74,13 @@ class RateLimiter:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def wait_s(self, client: str) -> float:
-        """0 and one token less, or how long until the client has one."""
+    def wait_s(self, client: str, *, take: bool = True) -> float:
+        """0 and, with `take`, one token less; or how long until the client has one."""
         limit, now = self._limit, self._clock()
         tokens, since = self._buckets.pop(client, (float(limit.burst), now))
         tokens = min(float(limit.burst), tokens + (now - since) * limit.per_minute / 60)
         allowed = tokens >= 1
-        self._buckets[client] = (tokens - 1 if allowed else tokens, now)
+        self._buckets[client] = (tokens - 1 if allowed and take else tokens, now)
         while len(self._buckets) > limit.max_clients:
             self._buckets.popitem(last=False)
         return 0.0 if allowed else (1 - tokens) * 60 / limit.per_minute
@@ -156,7 +156,7 @@ class Guard:
         try:
             self._check_key(scope)
             if scope["method"] in {"POST", "PUT", "PATCH"}:
-                self._check_rate(scope)
+                self._check_rate(_client(scope))
                 _check_content_type(scope)
                 receive = await _bounded(scope, receive)
         except ApiError as refusal:
@@ -170,7 +170,12 @@ class Guard:
         if self._expected is None or path in (*PAGE_PATHS, "/healthz") or path.startswith(PAGE_PREFIX):
             return
         given = Headers(scope=scope).get("authorization", "").encode("utf-8", "replace")
+        guesser = f"key {_client(scope)}"
+        # Asked before looking: whoever guesses must not learn from a refusal that did not come.
+        self._check_rate(guesser, take=False)
         if not hmac.compare_digest(given, self._expected):
+            if given:
+                self._check_rate(guesser)
             raise ApiError(
                 401,
                 "unauthorized",
@@ -178,9 +183,8 @@ class Guard:
                 headers={"www-authenticate": "Bearer"},
             )
 
-    def _check_rate(self, scope: Scope) -> None:
-        client = scope.get("client")
-        wait_s = self._limiter.wait_s(client_key(client[0]) if client else "unknown")
+    def _check_rate(self, bucket: str, *, take: bool = True) -> None:
+        wait_s = self._limiter.wait_s(bucket, take=take)
         if wait_s > 0:
             seconds = max(1, round(wait_s + 0.5))
             raise ApiError(
@@ -189,6 +193,11 @@ class Guard:
                 f"Too many requests from this address; try again in {seconds} s.",
                 headers={"retry-after": str(seconds)},
             )
+
+
+def _client(scope: Scope) -> str:
+    client = scope.get("client")
+    return client_key(client[0]) if client else "unknown"
 
 
 def _check_content_type(scope: Scope) -> None:

@@ -164,6 +164,24 @@ async def test_one_client_that_asks_too_often_is_told_to_wait() -> None:
         assert (await client.get("/healthz")).status_code == 200
 
 
+async def test_wrong_keys_cannot_be_tried_without_end() -> None:
+    now = [100.0]
+    limiter = RateLimiter(RateLimit(per_minute=60, burst=2), clock=lambda: now[0])
+    async with serving(limiter=limiter, api_key="right") as client:
+
+        async def about(key: str | None) -> int:
+            headers = {"authorization": f"Bearer {key}"} if key else {}
+            return (await client.get("/about", headers=headers)).status_code
+
+        assert [await about(None) for _ in range(5)] == [401] * 5, "no key is no guess"
+        assert [await about("right") for _ in range(5)] == [200] * 5
+        assert [await about(f"guess {n}") for n in range(4)] == [401, 401, 429, 429]
+        assert await about("right") == 429, "a lucky guess must not show either"
+        assert (await client.get("/healthz")).status_code == 200
+        now[0] += 1
+        assert await about("right") == 200
+
+
 @pytest.fixture
 def clock() -> list[float]:
     return [0.0]
