@@ -13,7 +13,8 @@ run: $(VENV)/.installed
 	$(BIN)/voice-agent serve
 
 test: $(VENV)/.installed-test browser
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not alone'
+	$(BIN)/python -m pytest -m alone
 
 replay: $(VENV)/.installed
 	$(BIN)/voice-agent replay samples/

@@ -33,6 +33,7 @@ def chat() -> Iterator[ChatServer]:
         yield server
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 async def test_every_recorded_caller_is_understood_and_answered(chat: ChatServer) -> None:
     if not (MODELS / "whisper-mini-en").is_dir() or not (AUDIO / "callers.json").is_file():
