@@ -26,8 +26,9 @@ from agent.settings import LOOPBACK_HOSTS, Settings, SettingsError
 from pipelines.engines import Engines, Progress
 
 _log = logging.getLogger(__name__)
-# At debug level it logs signalling addresses, which hold the callers' tokens.
-logging.getLogger("uvicorn.error").setLevel(logging.INFO)
+# Below warnings it tells of every connection and, at debug level, logs signalling addresses, which hold the
+# callers' tokens.
+logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 #: On this machine there are no strangers, but there may be a program gone wild.
 _LOCAL_LIMIT = RateLimit(per_minute=6000, burst=600)

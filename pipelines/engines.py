@@ -107,7 +107,7 @@ class Engines:
             stack.push_async_callback(engines.tts.close)
             engines._stack = stack.pop_all()
         for info in engines.report():
-            log.info("%s: %s, %s (%s)", info.kind, info.engine, info.model, info.reason)
+            log.debug("%s: %s, %s (%s)", info.kind, info.engine, info.model, info.reason)
         return engines
 
     async def voice(self, name: str | None = None, language: str | None = None) -> TextToSpeech:
@@ -186,7 +186,7 @@ async def _load_stt(options: SttOptions, models: ModelStore) -> Any:
     except UnknownModelError:
         raise
     except EngineError as error:
-        log.warning("faster-whisper cannot run: %s", error)
+        log.debug("faster-whisper cannot run: %s", error)
         return await _load("stt", "pocketsphinx", options, models, _instead("faster-whisper", error))
 
 
@@ -200,7 +200,7 @@ async def _load_tts(options: TtsOptions, models: ModelStore) -> Any:
     except UnknownModelError:
         raise
     except EngineError as error:
-        log.warning("the voice %s cannot speak: %s", options.voice, error)
+        log.debug("the voice %s cannot speak: %s", options.voice, error)
         builtin = options.model_copy(update={"voice": BUILTIN_VOICE})
         return await _load("tts", "piper", builtin, models, _instead(options.voice, error))
 

@@ -371,7 +371,8 @@ class Conversation:
         await reply.run()
         del self._replies[reply.id]
         if reply.audible:
-            heard = reply.heard()
+            # Where no sound could be heard at all (a caller who only reads), the caption was the answer.
+            heard = reply.heard() or reply.text
             self._dialogue.agent_said(heard, interrupted=heard != reply.text)
             self._report(Caption("agent", "", reply.id, heard, final=True, interrupted=heard != reply.text))
         self._handle(ev.ReplyDone(reply.id))

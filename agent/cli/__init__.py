@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
-from agent.cli.app import main
+import sys
 
-__all__ = ["main"]
+
+def main() -> None:
+    """The entry point of ``voice-agent``. Ctrl-C ends it without a word, however early it comes."""
+    try:
+        # Inside, because loading everything takes a second in which people change their minds.
+        from agent.cli.app import run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit(130)

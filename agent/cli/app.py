@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -72,11 +71,8 @@ def _root(
         raise typer.Exit
 
 
-def main() -> None:
-    """The entry point of ``voice-agent``."""
+def run() -> None:
+    """Load the commands and do what the command line says."""
     for name in COMMANDS:
         import_module(f"agent.cli.{name}")
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    app()

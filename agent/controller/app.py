@@ -12,13 +12,12 @@ from fastapi.responses import FileResponse
 from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from agent.controller.errors import ApiError, invalid
 from agent.controller.parts import Parts
 from agent.controller.routes import api
 from agent.controller.schemas import AgentBody, TokenBody
-from agent.controller.security import Edge, Guard, RateLimit, RateLimiter
+from agent.controller.security import Edge, Guard, KnownHost, RateLimit, RateLimiter
 
 WEB_DIR = Path(__file__).parent / "web"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "[::1]")
@@ -64,7 +63,7 @@ def create_app(
     # The last one added sees a request first.
     buckets = RateLimiter(RateLimit()) if limiter is None else limiter
     app.add_middleware(Guard, api_key=api_key, limiter=buckets)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts), www_redirect=False)
+    app.add_middleware(KnownHost, allowed_hosts=allowed_hosts)
     app.add_middleware(Edge)
     return app
 

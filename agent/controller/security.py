@@ -5,9 +5,10 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import logging
+import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from prometheus_client import Counter
@@ -93,6 +94,27 @@ def client_key(host: str) -> str:
     except ValueError:
         return host
     return host if address.version == 4 else str(ipaddress.ip_network(f"{host}/64", strict=False))
+
+
+_PORT = re.compile(r":\d*$")
+
+
+class KnownHost:
+    """Answers only to its own names: a foreign name that points at this machine reaches nothing, so that a
+    foreign page cannot use a caller's browser to get in (DNS rebinding). ``*`` allows any name."""
+
+    def __init__(self, app: ASGIApp, *, allowed_hosts: Iterable[str]) -> None:
+        self.app = app
+        self._allowed = frozenset(host.lower().strip("[]") for host in allowed_hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket") and "*" not in self._allowed:
+            host = Headers(scope=scope).get("host", "")
+            if _PORT.sub("", host).lower().strip("[]") not in self._allowed:
+                message = f'This service does not answer to "{host[:100]}"; server.allowed_hosts names more.'
+                await ApiError(400, "unknown_host", message).response()(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
 
 
 class Edge:

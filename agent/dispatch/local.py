@@ -65,7 +65,8 @@ class LocalDispatcher:
                 raise CapacityError(f"all {limit} agents are in use")
             worker = self._start(request, persona)
             created = True
-        return await self._when_joined(worker), created
+        status = await self._when_joined(worker)
+        return (status if created else _unchanged(status, request)), created
 
     def agents(self) -> list[AgentStatus]:
         """See `Dispatcher.agents`."""
@@ -163,3 +164,13 @@ def _kind_and_place(failure: BaseException) -> str:
     frames = traceback.extract_tb(failure.__traceback__)
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
     return f"{type(failure).__name__} at {place}"
+
+
+def _unchanged(status: AgentStatus, request: AgentRequest) -> AgentStatus:
+    """What a second request asked for and the agent that was there already does not follow, as a warning."""
+    fields = ("instructions", "greeting", "voice", "language", "metadata")
+    asked = [f for f in fields if getattr(request, f) not in (None, {}, getattr(status.request, f))]
+    if not asked:
+        return status
+    warning = f"this agent was here already, without your {', '.join(asked)}; DELETE it first to have another"
+    return replace(status, warnings=(*status.warnings, warning))

@@ -279,7 +279,7 @@ class Peer:
             await self._client.send(peer_id, data)
         except SignallingError as error:
             SEND_FAILURES.inc()
-            logger.info("a signal did not reach its peer: %s", type(error).__name__)
+            logger.debug("a signal did not reach its peer: %s", type(error).__name__)
             return False
         return True
 

@@ -147,6 +147,9 @@ async def test_the_same_room_and_persona_is_the_same_agent(engines: Engines) -> 
         )
         assert sorted([first.status_code, again.status_code]) == [200, 201]
         assert first.json()["id"] == again.json()["id"]
+        assert again.json()["warnings"] == []
+        late = (await client.post("/agents", json={**body, "greeting": "Ahoy!"})).json()
+        assert "without your greeting" in late["warnings"][0]
         other = await client.post("/agents", json={**body, "persona": "receptionist"})
         assert other.status_code == 201
         assert (await client.post("/agents", json={"room": "third"})).status_code == 503
