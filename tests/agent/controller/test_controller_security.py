@@ -77,6 +77,7 @@ async def test_a_foreign_name_for_this_machine_reaches_nothing() -> None:
         for path in ("/", "/about", "/v1/channels"):
             answer = await client.get(path, headers={"host": "evil.example"})
             assert answer.status_code == 400
+            assert "server.allowed_hosts" in answer.json()["error"]["message"]
     async with serving(allowed_hosts=["agents.example"]) as client:
         assert (await client.get("/healthz", headers={"host": "agents.example:8443"})).status_code == 200
         assert (await client.get("/healthz")).status_code == 400

@@ -161,6 +161,7 @@ async def test_a_token_is_closed_4002_shortly_before_it_expires(start_hub: Start
 
 async def test_the_credential_reaches_no_log(hub: RunningHub, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="uvicorn.error")
     query = token(hub)
     async with client(hub, query):
         pass
