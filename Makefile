@@ -17,7 +17,7 @@ test: $(VENV)/.installed-test browser
 	$(BIN)/python -m pytest -m alone
 
 replay: $(VENV)/.installed
-	$(BIN)/voice-agent replay samples/
+	$(BIN)/voice-agent replay samples/ --jobs 2
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
