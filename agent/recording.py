@@ -160,17 +160,14 @@ class Recording:
     def __init__(self) -> None:
         self._stretches: list[_Stretch] = []
         self._samples = 0
-        #: Frames came after `MAX_RECORDING_S` and were not kept.
-        self.truncated = False
 
     def begin(self) -> None:
         """What is added next comes from a new connection."""
         self._stretches.append(_Stretch())
 
     def add(self, samples: Int16, stamp_ms: float, arrived_ms: float) -> None:
-        """One frame, mono at `RATE_HZ`."""
+        """One frame, mono at `RATE_HZ`; not kept beyond `MAX_RECORDING_S`."""
         if self._samples > MAX_RECORDING_S * RATE_HZ:
-            self.truncated = True
             return
         if not self._stretches:
             self.begin()

@@ -115,16 +115,6 @@ class ModelStore:
         cached = hub.cached(source.repo, source.needed)
         return None if cached is None else _entry(source, cached)
 
-    def resolve(self, kind: ModelKind, name: str) -> Path:
-        """Like `find`; raises `EngineUnavailableError` when the model is not on disk."""
-        path = self.find(kind, name)
-        if path is None:
-            raise EngineUnavailableError(
-                f"the {kind} model {name} is not on disk",
-                fix=f"run 'voice-agent models fetch {name}' where the network allows it",
-            )
-        return path
-
     async def get(self, kind: ModelKind, name: str) -> Path:
         """The model from disk or, where settings and network allow, from the hub.
 

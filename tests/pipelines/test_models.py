@@ -74,7 +74,7 @@ def test_fetches_a_voice(store: ModelStore) -> None:
 async def test_what_is_on_disk_is_not_fetched_again(store: ModelStore, hub: HubServer) -> None:
     first = await store.get("whisper", "base.en")
     hub.sent.clear()
-    assert await store.get("whisper", "base.en") == store.resolve("whisper", "base.en") == first
+    assert await store.get("whisper", "base.en") == store.find("whisper", "base.en") == first
     assert hub.sent == []
 
 
@@ -168,8 +168,7 @@ async def test_fetching_can_be_switched_off(hub: HubServer, tmp_path: Path) -> N
     store = store_at(hub.url, tmp_path, fetch=False)
     with pytest.raises(EngineUnavailableError, match=r"models\.fetch is off"):
         await store.get("whisper", "base.en")
-    with pytest.raises(EngineUnavailableError, match="not on disk"):
-        store.resolve("whisper", "base.en")
+    assert store.find("whisper", "base.en") is None
     assert hub.sent == []
 
 

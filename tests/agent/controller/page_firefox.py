@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import re
 import shutil
 from collections.abc import AsyncIterator
@@ -102,9 +103,12 @@ class FirefoxPage:
 
 @asynccontextmanager
 async def firefox(profile: Path) -> AsyncIterator[FirefoxPage]:
-    """A fresh headless Firefox, its profile in the folder `profile`. Skips where there is none."""
+    """A fresh headless Firefox, its profile in the folder `profile`. Without one the test is skipped, or
+    fails where CI is set."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("no Firefox here")
         pytest.skip("no Firefox here: install it to run this test")
     lines = (f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in PREFERENCES.items())
     (profile / "user.js").write_text("\n".join(lines))
