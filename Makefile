@@ -7,14 +7,18 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: run test replay lint browser clean
+.PHONY: run test test-network replay lint tools clean
 
 run: $(VENV)/.installed
 	$(BIN)/voice-agent serve
 
-test: $(VENV)/.installed-test browser
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not alone'
+test: $(VENV)/.installed-test tools
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not alone and not network'
 	$(BIN)/python -m pytest -m alone
+
+# Networks that lose, delay and fail: minutes, and namespaces that only root may make.
+test-network: $(VENV)/.installed-test tools
+	$(BIN)/python -m pytest -m network
 
 replay: $(VENV)/.installed
 	$(BIN)/voice-agent replay samples/ --jobs 2
@@ -24,8 +28,8 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-browser: $(VENV)/.installed-test
-	@sh tests/install-browser.sh
+tools: $(VENV)/.installed-test
+	@sh tests/install-tools.sh
 
 clean:
 	rm -rf $(VENV) replay-out
