@@ -29,6 +29,7 @@ from agent.realtime.receive import iter_audio, iter_speech
 from agent.realtime.remote import RemotePeer
 from agent.realtime.source import AudioSource
 from agent.realtime.tokens import mint_token
+from agent.realtime.turn_secret import shared_secret_credential
 
 __all__ = [
     "AckTimeoutError",
@@ -58,4 +59,5 @@ __all__ = [
     "iter_speech",
     "mint_token",
     "parse_ice_servers",
+    "shared_secret_credential",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,10 @@ MAX_SERVERS = 16
 MAX_URL_CHARS = 512
 MAX_SECRET_CHARS = 1024
 _SCHEMES = ("stun:", "stuns:", "turn:", "turns:")
+#: RFC 7065, without its escapes; the user part that it forbids is where people put passwords by mistake.
+_RELAY = re.compile(
+    r"turns?:(\[[0-9a-f:.]+\]|[^\s:?@/\[\]]+)(:\d{1,5})?(\?transport=(udp|tcp))?", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +64,8 @@ def _parse_server(entry: Any) -> IceServer | None:
 
 def _is_url(url: Any) -> bool:
     return isinstance(url, str) and len(url) <= MAX_URL_CHARS and url.lower().startswith(_SCHEMES)
+
+
+def is_turn_url(url: str) -> bool:
+    """Whether `url` is the address of a relay, one that needs a credential."""
+    return len(url) <= MAX_URL_CHARS and _RELAY.fullmatch(url) is not None
