@@ -66,6 +66,12 @@ class Participant:
         self._changed = asyncio.Event()
         self._speaking: asyncio.Task[None] | None = None
 
+    def forget(self) -> None:
+        """Drop what was seen and heard so far, and whoever it was of."""
+        self.seen.clear()
+        self.pitches.clear()
+        self._ears = [ear for ear in self._ears if not ear.done()]
+
     def speak(self, hz: float) -> None:
         """Say a tone until told otherwise."""
         self.hush()
