@@ -18,10 +18,10 @@ import uvicorn
 from agent.access import Access
 from agent.controller.app import LOCAL_HOSTS, create_app
 from agent.controller.parts import Parts, PersonaInfo
-from agent.controller.security import RateLimit, RateLimiter
 from agent.dispatch.local import LocalDispatcher
 from agent.hub import UVICORN_OPTIONS
 from agent.personas import Personas
+from agent.ratelimit import RateLimit, RateLimiter
 from agent.settings import LOOPBACK_HOSTS, Settings, SettingsError
 from pipelines.engines import Engines, Progress
 

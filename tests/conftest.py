@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 from hypothesis import HealthCheck, settings
 
-from agent.hub import ALL_ACTIONS, UVICORN_OPTIONS, Hub, HubOptions, PublishableKey, SecretKey
+from agent.hub import ALL_ACTIONS, UVICORN_OPTIONS, Hub, HubOptions, PublishableKey, SecretKey, rest_router
 from pipelines.engines import Engines
 from pipelines.options import LlmOptions, ModelsOptions, SttOptions, TtsOptions
 
@@ -72,6 +72,7 @@ async def _start_hub(
     )
     hub, app = Hub(options, clock=clock), FastAPI()
     app.include_router(hub.router)
+    app.include_router(rest_router(hub))
     # asyncio sends small frames without delay only on sockets that name their protocol.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -17,7 +17,8 @@ from agent.controller.errors import ApiError, invalid
 from agent.controller.parts import Parts
 from agent.controller.routes import api
 from agent.controller.schemas import AgentBody, TokenBody
-from agent.controller.security import Edge, Guard, KnownHost, RateLimit, RateLimiter
+from agent.controller.security import Edge, Guard, KnownHost
+from agent.ratelimit import RateLimit, RateLimiter
 
 WEB_DIR = Path(__file__).parent / "web"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "[::1]")

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import logging
 import re
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from prometheus_client import Counter
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.controller.errors import ApiError
+from agent.ratelimit import RateLimiter, client_key
 
 logger = logging.getLogger(__name__)
 
@@ -51,49 +48,6 @@ HEADERS = {
     "permissions-policy": "microphone=(self), camera=(), geolocation=()",
     "cross-origin-opener-policy": "same-origin",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """A token bucket for each client: `burst` at once, `per_minute` in the long run."""
-
-    per_minute: float = 30
-    burst: int = 10
-    #: Clients remembered. Beyond it the one heard from least recently is forgotten, which gives it a
-    #: full bucket again: memory stays bounded, and a flood of addresses never locks anybody out.
-    max_clients: int = 4096
-
-
-class RateLimiter:
-    """Token buckets in a table of bounded size."""
-
-    def __init__(self, limit: RateLimit, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit = limit
-        self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._buckets)
-
-    def wait_s(self, client: str, *, take: bool = True) -> float:
-        """0 and, with `take`, one token less; or how long until the client has one."""
-        limit, now = self._limit, self._clock()
-        tokens, since = self._buckets.pop(client, (float(limit.burst), now))
-        tokens = min(float(limit.burst), tokens + (now - since) * limit.per_minute / 60)
-        allowed = tokens >= 1
-        self._buckets[client] = (tokens - 1 if allowed and take else tokens, now)
-        while len(self._buckets) > limit.max_clients:
-            self._buckets.popitem(last=False)
-        return 0.0 if allowed else (1 - tokens) * 60 / limit.per_minute
-
-
-def client_key(host: str) -> str:
-    """Who a client is for rate limits: an IPv4 address, or the /64 an IPv6 address comes from."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    return host if address.version == 4 else str(ipaddress.ip_network(f"{host}/64", strict=False))
 
 
 _PORT = re.compile(r":\d*$")

@@ -2,6 +2,7 @@
 
 from .connection import MessageRate
 from .keys import ALL_ACTIONS, PublishableKey, SecretKey
+from .rest import rest_router
 from .server import UVICORN_OPTIONS, Hub, HubOptions
 
 __all__ = [
@@ -12,4 +13,5 @@ __all__ = [
     "MessageRate",
     "PublishableKey",
     "SecretKey",
+    "rest_router",
 ]

@@ -64,7 +64,7 @@ def admit(query: str, origin: str | None, keys: KeyRing, *, now: float) -> Admis
     if (key is None) == (token is None):
         raise HttpRefusedError(401, "invalid_token", "give exactly one of key and token")
     if token is not None:
-        return _admit_token(token, keys, now)
+        return _admit_token(token, origin, keys, now)
     assert key is not None
     publishable = keys.publishable(key)
     if publishable is None:
@@ -82,12 +82,19 @@ def _credential(query: str, name: str) -> str | None:
 
 
 def _admit_key(key: PublishableKey, origin: str | None) -> Admission:
-    if origin is not None and key.allowed_origins is not None and origin not in key.allowed_origins:
-        raise HttpRefusedError(401, "origin_not_allowed", "this key may not be used from this origin")
+    _check_origin(origin, key.allowed_origins)
     return Admission(Grant(str(uuid.uuid4()), key.actions, (key.channel_patterns,)))
 
 
-def _admit_token(token: str, keys: KeyRing, now: float) -> Admission:
+def _check_origin(origin: str | None, allowed: frozenset[str] | None) -> None:
+    if origin is None or allowed is None or origin in allowed:
+        return
+    host, colon, port = origin.rpartition(":")
+    if (f"{origin}:*" if "/" in port or not colon else f"{host}:*") not in allowed:
+        raise HttpRefusedError(401, "origin_not_allowed", "this key may not be used from this origin")
+
+
+def _admit_token(token: str, origin: str | None, keys: KeyRing, now: float) -> Admission:
     try:
         header = jwt.get_unverified_header(token)
         jwt.decode(token, options={"verify_signature": False})
@@ -99,7 +106,9 @@ def _admit_token(token: str, keys: KeyRing, now: float) -> Admission:
     key = keys.secret(key_id)
     if key is None:
         raise CloseRefusedError(CloseCode.INVALID_TOKEN, "unknown key")
-    return _admit_claims(_verified_claims(token, key), key, now)
+    claims = _verified_claims(token, key)
+    _check_origin(origin, key.allowed_origins)
+    return _admit_claims(claims, key, now)
 
 
 def _verified_claims(token: str, key: SecretKey) -> Mapping[str, Any]:

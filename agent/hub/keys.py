@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -21,8 +22,8 @@ class PublishableKey:
     key: str = field(repr=False)
     channel_patterns: tuple[str, ...] = ("**",)
     actions: frozenset[Action] = DEFAULT_ACTIONS
-    #: Browser origins such as ``https://example.com``; None allows any. A client that sends no Origin is
-    #: no browser and is let in.
+    #: Browser origins such as ``https://example.com``, or ``http://localhost:*`` for any port; None allows
+    #: any. A client that sends no Origin is no browser and is let in.
     allowed_origins: frozenset[str] | None = None
 
 
@@ -34,6 +35,8 @@ class SecretKey:
     secret: str = field(repr=False)
     channel_patterns: tuple[str, ...] = ("**",)
     actions: frozenset[Action] = ALL_ACTIONS
+    #: As for a publishable key: where pages that hold this key's tokens may come from.
+    allowed_origins: frozenset[str] | None = None
 
 
 class KeyRing:
@@ -42,6 +45,7 @@ class KeyRing:
     def __init__(self, publishable: Iterable[PublishableKey], secret: Iterable[SecretKey]) -> None:
         self._publishable = tuple(publishable)
         self._secret = {key.key_id: key for key in secret}
+        self._nobody = secrets.token_urlsafe(32)
 
     def publishable(self, key: str) -> PublishableKey | None:
         found = None
@@ -52,3 +56,15 @@ class KeyRing:
 
     def secret(self, key_id: str) -> SecretKey | None:
         return self._secret.get(key_id)
+
+    def bearer(self, authorization: bytes) -> SecretKey | None:
+        """The pair that an ``Authorization: Bearer id:secret`` header proves; None for anything else.
+
+        Takes as long for an unknown id as for a wrong secret.
+        """
+        scheme, _, credential = authorization.partition(b" ")
+        key_id, _, secret = credential.strip().partition(b":")
+        key = self._secret.get(key_id.decode(errors="replace"))
+        expected = key.secret if key is not None else self._nobody
+        matches = hmac.compare_digest(secret, expected.encode())
+        return key if matches and scheme.lower() == b"bearer" else None

@@ -16,6 +16,7 @@ from agent.realtime.frames import (
     ClientFrame,
     Direct,
     ErrorFrame,
+    Json,
     JsonObject,
     Member,
     Message,
@@ -106,6 +107,22 @@ class Rooms:
         """Who is in `channel`, in order of arrival."""
         return tuple(_member(connections) for connections in self._rooms.get(channel, {}).values())
 
+    def connections_of(self, peer_id: str) -> tuple[ConnectionId, ...]:
+        """The connections of a peer, oldest first."""
+        return tuple(connection.id for connection in self._peers.get(peer_id, ()))
+
+    def publish(
+        self, channel: str, sender: str, data: Json, metadata: JsonObject | None = None
+    ) -> list[Output]:
+        """A message to everybody in `channel`, from `sender`, who need not be connected."""
+        recipients: dict[ConnectionId, bool] = {}
+        for name, subscriber in self._subscribers(channel):
+            wants_metadata = subscriber.subscriptions[name] or recipients.get(subscriber.id, False)
+            recipients[subscriber.id] = wants_metadata
+        plain = Message(channel, sender, data)
+        signed = Message(channel, sender, data, metadata)
+        return [(to, signed if wants_metadata else plain) for to, wants_metadata in recipients.items()]
+
     def is_empty(self) -> bool:
         """Whether nothing at all is held: no connection, no peer, no room."""
         return not (self._connections or self._peers or self._rooms or self._wildcards)
@@ -157,14 +174,8 @@ class Rooms:
         if is_wildcard(channel):
             raise _RefusedError(ErrorCode.INVALID_CHANNEL, "a wildcard cannot be published to")
         _check_channel(channel, grant.allows(channel))
-        recipients: dict[ConnectionId, bool] = {}
-        for name, subscriber in self._subscribers(channel):
-            wants_metadata = subscriber.subscriptions[name] or recipients.get(subscriber.id, False)
-            recipients[subscriber.id] = wants_metadata
-        recipients.pop(connection.id, None)
-        plain = Message(channel, grant.peer_id, frame.data)
-        signed = Message(channel, grant.peer_id, frame.data, grant.peer_metadata)
-        return [(to, signed if wants_metadata else plain) for to, wants_metadata in recipients.items()]
+        outputs = self.publish(channel, grant.peer_id, frame.data, grant.peer_metadata)
+        return [(to, message) for to, message in outputs if to != connection.id]
 
     def _send(self, connection: _Connection, frame: Send) -> list[Output]:
         grant = connection.grant

@@ -15,8 +15,19 @@ from prometheus_client import Counter, Gauge
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
-from agent.realtime.codes import MAX_CLIENT_FRAME_BYTES, CloseCode
-from agent.realtime.frames import GoingAway, JsonObject, Welcome, encode
+from agent.ratelimit import RateLimit, client_key
+from agent.realtime.codes import MAX_CLIENT_FRAME_BYTES, CloseCode, ErrorCode
+from agent.realtime.frames import (
+    ClientFrame,
+    ErrorFrame,
+    GoingAway,
+    Json,
+    JsonObject,
+    Publish,
+    Send,
+    Welcome,
+    encode,
+)
 from agent.realtime.ice import IceServer
 
 from .auth import Admission, CloseRefusedError, HttpRefusedError, admit
@@ -24,6 +35,7 @@ from .connection import CLOSE_DEADLINE_S, MAX_QUEUED_FRAMES, Connection, Message
 from .keys import KeyRing, PublishableKey, SecretKey
 from .limits import AttemptLimiter
 from .rooms import Output, Rooms
+from .usage import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +55,8 @@ EXPIRY_MARGIN_S = 0.25
 #: Longer timers than this are cut short; the platform's clock cannot be set arbitrarily far ahead.
 MAX_LIFETIME_S = 30 * 86_400.0
 
+REST_RATE = RateLimit(per_minute=600, burst=120)
+
 CONNECTIONS = Gauge("voice_agent_hub_connections", "WebSocket connections open at the hub.")
 REFUSED = Counter("voice_agent_hub_refused", "Attempts refused, by error or close code.", ["reason"])
 
@@ -57,8 +71,13 @@ class HubOptions:
     ice_servers: tuple[IceServer, ...] = ()
     #: More than these at a time are closed with 4010.
     max_connections: int = 1000
-    #: Attempts from one source address in 60 s; more get HTTP 429. None: no limit.
+    #: Publishes and sends of everybody in one calendar month (UTC) since the hub started; more are answered
+    #: ``over_message_quota`` and dropped. None: no limit.
+    max_messages: int | None = None
+    #: Attempts from one source address (IPv6: one /64) in 60 s; more get HTTP 429. None: no limit.
     connects_per_minute: int | None = 60
+    #: Requests to the control plane, from one address and by one key alike. None: no limit.
+    rest_rate: RateLimit | None = REST_RATE
     #: Publishes and sends of one connection; more close it with 4011. None: no limit.
     message_rate: MessageRate | None = field(default_factory=MessageRate)
     max_queued_frames: int = MAX_QUEUED_FRAMES
@@ -76,13 +95,17 @@ class Hub:
         self.router = APIRouter()
         self.router.add_api_websocket_route("/v1", self._serve)
         self.rooms = Rooms()
-        self._options = options
+        self.options = options
+        self.keys = KeyRing(options.publishable_keys, options.secret_keys)
         self._clock = clock
-        self._keys = KeyRing(options.publishable_keys, options.secret_keys)
+        self._usage = Usage(
+            clock(), max_connections=options.max_connections, max_messages=options.max_messages
+        )
         self._limiter = AttemptLimiter(limit, 60.0) if (limit := options.connects_per_minute) else None
         self._connections: dict[int, Connection] = {}
         self._ids = itertools.count(1)
-        self._is_closed = False
+        #: Whether `close` has been called.
+        self.is_closed = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -97,7 +120,7 @@ class Hub:
 
         Returns when every connection has ended, at the latest after the close deadline.
         """
-        self._is_closed = True
+        self.is_closed = True
         notice = encode(GoingAway(retry_after_ms))
         for connection in list(self._connections.values()):
             connection.send(notice)
@@ -108,6 +131,26 @@ class Hub:
         except TimeoutError:
             logger.warning("%d connections did not end in time", len(self._connections))
 
+    # ---- for the control plane ----------------------------------------------------------------------
+
+    def publish(self, channel: str, sender: str, data: Json, metadata: JsonObject | None = None) -> bool:
+        """A message to everybody in `channel`; False when the message quota is used up."""
+        if not self._usage.take_message(self._clock()):
+            return False
+        self._deliver(self.rooms.publish(channel, sender, data, metadata))
+        return True
+
+    def disconnect_peer(self, peer_id: str) -> int:
+        """Close every connection of a peer with 4020; returns how many there were."""
+        connections = [self._connections[connection] for connection in self.rooms.connections_of(peer_id)]
+        for connection in connections:
+            connection.close(CloseCode.ADMIN_DISCONNECT, "disconnected by the application")
+        return len(connections)
+
+    def usage(self) -> JsonObject:
+        """Connections and messages of this month, in the words of ``GET /v1/usage``."""
+        return self._usage.report(self._clock())
+
     # ---- one connection -----------------------------------------------------------------------------
 
     async def _serve(self, websocket: WebSocket) -> None:
@@ -116,7 +159,7 @@ class Hub:
         websocket.scope["query_string"] = b""
         try:
             self._check_door(websocket)
-            admission = admit(query, websocket.headers.get("origin"), self._keys, now=self._clock())
+            admission = admit(query, websocket.headers.get("origin"), self.keys, now=self._clock())
             self._check_capacity()
         except HttpRefusedError as refused:
             REFUSED.labels(refused.code).inc()
@@ -132,32 +175,33 @@ class Hub:
         await self._run(websocket, admission)
 
     def _check_door(self, websocket: WebSocket) -> None:
-        if self._is_closed:
+        if self.is_closed:
             raise HttpRefusedError(503, "going_away", "the server is shutting down")
         source = websocket.client.host if websocket.client else ""
-        if self._limiter and not self._limiter.allow(source, time.monotonic()):
+        if self._limiter and not self._limiter.allow(client_key(source), time.monotonic()):
             raise HttpRefusedError(429, "rate_limited", "too many connection attempts; wait a minute")
 
     def _check_capacity(self) -> None:
-        if len(self._connections) >= self._options.max_connections:
+        if len(self._connections) >= self.options.max_connections:
             raise CloseRefusedError(CloseCode.OVER_CONNECTION_LIMIT, "too many connections")
 
     async def _run(self, websocket: WebSocket, admission: Admission) -> None:
-        options = self._options
+        options = self.options
         connection = Connection(
             next(self._ids), websocket, options.message_rate, max_queued_frames=options.max_queued_frames
         )
         self._connections[connection.id] = connection
         self._idle.clear()
         CONNECTIONS.inc()
+        self._usage.connected(self._clock())
         connection.send(encode(self._welcome(admission)))
         self.rooms.connect(connection.id, admission.grant)
         expiry = self._arm_expiry(connection, admission)
         try:
-            if self._is_closed:
+            if self.is_closed:
                 connection.close(CloseCode.GOING_AWAY, "server shutdown")
             await connection.run(
-                handle=lambda frame: self._deliver(self.rooms.handle(connection.id, frame)),
+                handle=lambda frame: self._handle(connection, frame),
                 leave=lambda: self._deliver(self.rooms.disconnect(connection.id)),
             )
         finally:
@@ -165,14 +209,23 @@ class Hub:
                 expiry.cancel()
             del self._connections[connection.id]
             CONNECTIONS.dec()
+            self._usage.disconnected()
             self._deliver(self.rooms.disconnect(connection.id))
             if not self._connections:
                 self._idle.set()
 
+    def _handle(self, connection: Connection, frame: ClientFrame) -> None:
+        if isinstance(frame, (Publish, Send)) and not self._usage.take_message(self._clock()):
+            message = "this month's messages are used up"
+            refusal = ErrorFrame(ErrorCode.OVER_MESSAGE_QUOTA, frame.request_id, message)
+            connection.send(encode(refusal))
+            return
+        self._deliver(self.rooms.handle(connection.id, frame))
+
     def _welcome(self, admission: Admission) -> Welcome:
         metadata: JsonObject | None = admission.metadata
-        if self._options.ice_servers and (metadata is None or "iceServers" not in metadata):
-            servers = [server.to_json() for server in self._options.ice_servers]
+        if self.options.ice_servers and (metadata is None or "iceServers" not in metadata):
+            servers = [server.to_json() for server in self.options.ice_servers]
             metadata = {**(metadata or {}), "iceServers": servers}
         return Welcome(
             admission.grant.peer_id,

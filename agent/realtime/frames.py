@@ -154,7 +154,7 @@ def encode(frame: Frame) -> str:
     Raises `ValueError` for data JSON cannot express: NaN, infinities, objects that refer to themselves or
     are nested too deep; `TypeError` for values that are not JSON at all.
     """
-    return _dump(to_json(frame))
+    return dump_json(to_json(frame))
 
 
 def frame_bytes(text: str) -> int:
@@ -162,7 +162,8 @@ def frame_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _dump(body: Mapping[str, Any]) -> str:
+def dump_json(body: Json) -> str:
+    """Compact JSON that can be written as UTF-8. Raises `ValueError` and `TypeError` like `encode`."""
     try:
         text = json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     except RecursionError:
@@ -200,8 +201,8 @@ def to_json(frame: Frame) -> dict[str, Any]:
             return {
                 "type": "presence",
                 "channel": channel,
-                "joined": [_member_to_json(member) for member in joined],
-                "left": [_member_to_json(member) for member in left],
+                "joined": [member_to_json(member) for member in joined],
+                "left": [member_to_json(member) for member in left],
             }
         case Welcome():
             body = {
@@ -220,7 +221,8 @@ def to_json(frame: Frame) -> dict[str, Any]:
             return {"type": "pong"}
 
 
-def _member_to_json(member: Member) -> dict[str, Any]:
+def member_to_json(member: Member) -> dict[str, Any]:
+    """One entry of a presence frame."""
     return _with({"peerId": member.peer_id}, metadata=member.metadata)
 
 
@@ -293,17 +295,26 @@ def parse_server_frame(text: str) -> ServerFrame | None:
     return None
 
 
-def _load(text: str) -> dict[str, Any]:
+def load_json(text: str) -> Json:
+    """Read plain JSON: no NaN, no infinities, nested at most `MAX_NESTING` deep. Raises `ValueError`."""
     try:
         body = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
-    except (ValueError, RecursionError):
-        raise FrameError(ErrorCode.MALFORMED_MESSAGE, "the frame is not JSON") from None
+    except RecursionError:
+        raise ValueError(f"nested more than {MAX_NESTING} deep") from None
+    # Counting brackets is quick and settles nearly every text.
+    if text.count("[") + text.count("{") > MAX_NESTING and not is_shallow(body):
+        raise ValueError(f"nested more than {MAX_NESTING} deep")
+    return body
+
+
+def _load(text: str) -> dict[str, Any]:
+    try:
+        body = load_json(text)
+    except ValueError:
+        message = f"the frame is not JSON nested at most {MAX_NESTING} deep"
+        raise FrameError(ErrorCode.MALFORMED_MESSAGE, message) from None
     if not isinstance(body, dict) or not isinstance(body.get("type"), str):
         raise FrameError(ErrorCode.MALFORMED_MESSAGE, "the frame is not an object with a type")
-    # Counting brackets is quick and settles nearly every frame.
-    if text.count("[") + text.count("{") > MAX_NESTING and not is_shallow(body):
-        message = f"the frame is nested more than {MAX_NESTING} deep"
-        raise FrameError(ErrorCode.MALFORMED_MESSAGE, message)
     return body
 
 

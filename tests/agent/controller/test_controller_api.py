@@ -13,8 +13,8 @@ from controller_parts import MemoryAccess, MemoryDispatcher, make_parts
 
 from agent.controller.app import create_app
 from agent.controller.parts import CallerAccess
-from agent.controller.security import RateLimit, RateLimiter
 from agent.dispatch.base import AgentState, CapacityError, DispatchError
+from agent.ratelimit import RateLimit, RateLimiter
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from controller_parts import make_parts
 
 from agent.controller.app import create_app
-from agent.controller.security import RateLimit, RateLimiter, client_key
+from agent.ratelimit import RateLimit, RateLimiter, client_key
 
 JSON = {"content-type": "application/json"}
 

@@ -6,64 +6,23 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client import REGISTRY
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 
-from agent.hub import HubOptions, MessageRate, PublishableKey
+from agent.hub import Hub, HubOptions, MessageRate, PublishableKey
 from agent.realtime.ice import IceServer
 from agent.realtime.tokens import mint_token
+from tests.agent.hub.hub_parts import client, metric, token
 from tests.conftest import RunningHub, StartHub
 
 STUN = IceServer(("stun:stun.example:3478",))
-
-
-class Raw:
-    """A client with no manners of its own."""
-
-    def __init__(self, websocket: ClientConnection) -> None:
-        self.websocket = websocket
-
-    async def read(self) -> dict[str, Any]:
-        frame: dict[str, Any] = json.loads(await self.websocket.recv())
-        return frame
-
-    async def write(self, **frame: Any) -> None:
-        await self.websocket.send(json.dumps(frame))
-
-    async def closed(self) -> tuple[int, str]:
-        """Read until the server closes; returns with which code and reason."""
-        with suppress(ConnectionClosed):
-            async for _ in self.websocket:
-                pass
-        await self.websocket.wait_closed()
-        assert self.websocket.close_code is not None
-        return self.websocket.close_code, self.websocket.close_reason or ""
-
-
-@asynccontextmanager
-async def client(hub: RunningHub, query: str | None = None, **options: Any) -> AsyncIterator[Raw]:
-    query = f"key={quote(hub.key, safe='')}" if query is None else query
-    async with connect(f"{hub.url}/v1?{query}", proxy=None, **options) as websocket:
-        yield Raw(websocket)
-
-
-def token(hub: RunningHub, **change: Any) -> str:
-    arguments = {"peer_id": "alice", "channels": ["room"]} | change
-    return "token=" + mint_token(hub.key_id, hub.secret, **arguments)[0]
-
-
-def metric(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 # ---- the door -------------------------------------------------------------------------------------------
@@ -173,9 +132,13 @@ async def test_the_credential_reaches_no_log(hub: RunningHub, caplog: pytest.Log
     assert not [secret for secret in secrets if secret in caplog.text]
 
 
-async def test_plain_http_finds_nothing_there(hub: RunningHub) -> None:
-    async with httpx.AsyncClient() as http:
-        assert (await http.get(f"http://127.0.0.1:{hub.port}/v1")).status_code == 404
+async def test_without_a_control_plane_plain_http_finds_nothing_there() -> None:
+    hub, app = Hub(HubOptions()), FastAPI()
+    app.include_router(hub.router)
+    transport = httpx.ASGITransport(app)
+    async with hub, httpx.AsyncClient(transport=transport, base_url="http://hub") as http:
+        for path in ("/v1", "/v1/", "/v1/usage", "/v1/tokens"):
+            assert (await http.get(path)).status_code == 404
 
 
 # ---- inside ---------------------------------------------------------------------------------------------

@@ -1,0 +1,435 @@
+"""The control plane over HTTP, with WebSocket clients to see what it does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from agent.hub import HubOptions, PublishableKey, SecretKey
+from agent.ratelimit import RateLimit
+from agent.realtime.codes import Action
+from tests.agent.hub.hub_parts import client, token
+from tests.conftest import RunningHub, StartHub
+
+SECRET = "sk_secret_" + "n" * 40
+NARROW = SecretKey("sk_id_narrow", SECRET, ("app/*",), frozenset({Action.SUBSCRIBE, Action.SEND}))
+VIEWER = SecretKey("sk_id_viewer", SECRET, ("app/*",), frozenset({Action.PRESENCE, Action.PUBLISH}))
+
+
+@asynccontextmanager
+async def http(hub: RunningHub, bearer: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    bearer = bearer or f"{hub.key_id}:{hub.secret}"
+    headers = {"authorization": f"Bearer {bearer}"}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{hub.port}/v1", headers=headers) as session:
+        yield session
+
+
+@pytest.fixture
+async def rest(hub: RunningHub) -> AsyncIterator[httpx.AsyncClient]:
+    async with http(hub) as session:
+        yield session
+
+
+def outcome(response: httpx.Response) -> tuple[int, str]:
+    body = response.json()
+    assert set(body) == {"error", "message"}
+    assert isinstance(body["message"], str)
+    return response.status_code, body["error"]
+
+
+# ---- who may ask ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer {id}",
+        "Bearer {id}:",
+        "Bearer {secret}",
+        "Bearer {secret}:{id}",
+        "Bearer {id}:{secret}x",
+        "Bearer sk_id_unknown:{secret}",
+        "Bearer {key}",
+        "Bearer {key}:{key}",
+        "Basic {id}:{secret}",
+        "Bearer \xff:\xfe",
+    ],
+)
+async def test_every_wrong_credential_gets_the_same_answer(
+    hub: RunningHub, authorization: str | None
+) -> None:
+    headers = {}
+    if authorization is not None:
+        text = authorization.format(id=hub.key_id, secret=hub.secret, key=hub.key)
+        headers["authorization"] = text.encode("latin-1")
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{hub.port}/v1") as session:
+        for path in ("/usage", "/channels/_metered%2Fx/peers", "/nowhere"):
+            response = await session.get(path, headers=headers)
+            assert response.status_code == 401
+            assert response.json() == {
+                "error": "unauthorized",
+                "message": "send 'Authorization: Bearer <key id>:<secret>'",
+            }
+            assert response.headers["www-authenticate"] == "Bearer"
+
+
+async def test_a_revoked_key_is_as_good_as_none(start_hub: StartHub) -> None:
+    async with start_hub() as hub:
+        bearer = f"{hub.key_id}:{hub.secret}"
+        async with http(hub, bearer) as session:
+            assert (await session.get("/usage")).status_code == 200
+    async with start_hub() as hub, http(hub, bearer) as session:
+        assert outcome(await session.get("/usage")) == (401, "unauthorized")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", ""),
+        ("GET", "/"),
+        ("GET", "/tokens"),
+        ("POST", "/usage"),
+        ("GET", "/channels/room"),
+        ("GET", "/channels/app/room/peers"),
+        ("GET", "/usage/"),
+        ("PATCH", "/peers/alice"),
+        ("OPTIONS", "/usage"),
+    ],
+)
+async def test_there_is_nothing_else(rest: httpx.AsyncClient, method: str, path: str) -> None:
+    assert outcome(await rest.request(method, path)) == (404, "not_found")
+
+
+async def test_each_address_has_its_rate(start_hub: StartHub) -> None:
+    options = HubOptions(rest_rate=RateLimit(per_minute=1, burst=3))
+    async with start_hub(options) as hub, http(hub, "wrong") as session:
+        for _ in range(3):
+            assert (await session.get("/usage")).status_code == 401
+        response = await session.get("/usage")
+        assert outcome(response) == (429, "rate_limited")
+        assert response.headers["retry-after"] == "1"
+
+
+async def test_each_key_has_its_rate_wherever_it_is_used(start_hub: StartHub) -> None:
+    options = HubOptions(rest_rate=RateLimit(per_minute=1, burst=3))
+    async with start_hub(options) as hub:
+        statuses = []
+        for last in range(1, 6):
+            transport = httpx.AsyncHTTPTransport(local_address=f"127.0.0.{last}")
+            headers = {"authorization": f"Bearer {hub.key_id}:{hub.secret}"}
+            async with httpx.AsyncClient(transport=transport, headers=headers) as session:
+                response = await session.get(f"http://127.0.0.1:{hub.port}/v1/usage")
+                statuses.append(response.status_code)
+    assert statuses == [200, 200, 200, 429, 429]
+
+
+async def test_a_hub_that_goes_away_says_so(hub: RunningHub, rest: httpx.AsyncClient) -> None:
+    await hub.hub.close()
+    assert outcome(await rest.get("/usage")) == (503, "internal_error")
+
+
+# ---- bodies ---------------------------------------------------------------------------------------------
+
+WRONG_BODIES = [
+    b"",
+    b"x",
+    b"[]",
+    b"null",
+    b"\xff\xfe",
+    b'{"peerId":NaN}',
+    b"[" * 30_000,
+    b'{"data":' + b"9" * 5000 + b"}",
+    b'{"data":1e999}',
+]
+
+
+@pytest.mark.parametrize("body", WRONG_BODIES, ids=range(len(WRONG_BODIES)))
+@pytest.mark.parametrize("path", ["/tokens", "/channels/room/publish"])
+async def test_what_is_not_a_json_object_is_refused(rest: httpx.AsyncClient, path: str, body: bytes) -> None:
+    assert outcome(await rest.post(path, content=body)) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_body_may_have_32_kib(rest: httpx.AsyncClient, announced: bool) -> None:
+    head, tail = b'{"data":"', b'"}'
+    fitting = head + b"x" * (32 * 1024 - len(head) - len(tail)) + tail
+
+    async def chunks(body: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 1000):
+            yield body[start : start + 1000]
+
+    for body, status in ((fitting, 200), (fitting + b" ", 413), (fitting * 40, 413)):
+        content = body if announced else chunks(body)
+        response = await rest.post("/channels/room/publish", content=content)
+        assert response.status_code == status
+        if status == 413:
+            assert response.json()["error"] == "invalid_request"
+
+
+# ---- tokens ---------------------------------------------------------------------------------------------
+
+
+async def test_a_minted_token_lets_its_holder_in(hub: RunningHub, rest: httpx.AsyncClient) -> None:
+    response = await rest.post(
+        "/tokens",
+        json={
+            "peerId": "alice",
+            "channels": ["app/room", "chat-*"],
+            "permissions": ["subscribe", "presence"],
+            "expiresInSec": 60,
+            "metadata": {"iceServers": []},
+            "peerMetadata": {"name": "Ä"},
+        },
+    )
+    assert response.status_code == 200
+    body = response.json()
+    assert set(body) == {"token", "expiresAt"}
+    async with client(hub, f"token={body['token']}") as alice:
+        welcome = await alice.read()
+        assert (welcome["peerId"], welcome["expiresAt"]) == ("alice", body["expiresAt"])
+        assert welcome["metadata"] == {"iceServers": []}
+        assert (await alice.subscribe("app/room"))["joined"] == []
+        await alice.write(type="publish", channel="app/room", data=1)
+        assert (await alice.read())["code"] == "action_not_permitted"
+        await alice.write(type="subscribe", channel="other")
+        assert (await alice.read())["code"] == "channel_not_authorized"
+        roster = (await rest.get("/channels/app%2Froom/peers")).json()
+        assert roster["peers"] == [{"peerId": "alice", "metadata": {"name": "Ä"}}]
+
+
+async def test_a_bare_token_may_what_its_key_may(start_hub: StartHub) -> None:
+    options = HubOptions(secret_keys=(NARROW,), connects_per_minute=None)
+    async with start_hub(options) as hub, http(hub, f"{NARROW.key_id}:{SECRET}") as session:
+        body = (await session.post("/tokens", json={"peerId": "bob"})).json()
+        async with client(hub, f"token={body['token']}") as bob:
+            await bob.read()
+            await bob.write(type="subscribe", channel="app/x", requestId="1")
+            assert await bob.read() == {"type": "ack", "requestId": "1"}
+            for frame, code in (
+                ({"type": "subscribe", "channel": "elsewhere"}, "channel_not_authorized"),
+                ({"type": "publish", "channel": "app/x", "data": 1}, "action_not_permitted"),
+            ):
+                await bob.write(**frame)
+                assert (await bob.read())["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"peerId": ...}, (400, "invalid_request")),
+        ({"peerId": ""}, (400, "invalid_request")),
+        ({"peerId": "é"}, (400, "invalid_request")),
+        ({"peerId": "x" * 129}, (400, "invalid_request")),
+        ({"peerId": 5}, (400, "invalid_request")),
+        ({"channels": "app/x"}, (400, "invalid_request")),
+        ({"channels": []}, (400, "invalid_request")),
+        ({"channels": [5]}, (400, "invalid_request")),
+        ({"channels": ["\x00"]}, (400, "invalid_request")),
+        ({"channels": ["app/x"] * 101}, (400, "invalid_request")),
+        ({"channels": ["_Metered/x"]}, (400, "channel_reserved")),
+        ({"channels": ["elsewhere"]}, (403, "channel_not_authorized")),
+        ({"channels": ["**"]}, (403, "channel_not_authorized")),
+        ({"channels": ["app/x", "app/x/y"]}, (403, "channel_not_authorized")),
+        ({"permissions": "send"}, (400, "invalid_request")),
+        ({"permissions": ["fly"]}, (400, "invalid_request")),
+        ({"permissions": ["send"] * 17}, (400, "invalid_request")),
+        ({"permissions": ["publish"]}, (403, "action_not_permitted")),
+        ({"expiresInSec": 0}, (400, "invalid_request")),
+        ({"expiresInSec": 86401}, (400, "invalid_request")),
+        ({"expiresInSec": True}, (400, "invalid_request")),
+        ({"expiresInSec": 1.5}, (400, "invalid_request")),
+        ({"metadata": []}, (400, "invalid_request")),
+        ({"metadata": {"x": "x" * 8192}}, (400, "invalid_request")),
+        ({"peerMetadata": {"x": "x" * 4096}}, (400, "invalid_request")),
+        ({"expiresInSecs": 60}, (400, "invalid_request")),
+        ({"channels": ["app/*"], "permissions": ["send", "subscribe"]}, (200, None)),
+        ({"metadata": {"half": "\ud83d"}, "peerMetadata": {"x": "x" * 4000}}, (200, None)),
+    ],
+    ids=lambda value: json.dumps(value, default=str)[:40] if isinstance(value, dict) else None,
+)
+async def test_what_a_token_may_hold(
+    start_hub: StartHub, change: dict[str, Any], expected: tuple[int, str | None]
+) -> None:
+    body = {name: value for name, value in ({"peerId": "bob"} | change).items() if value is not ...}
+    async with (
+        start_hub(HubOptions(secret_keys=(NARROW,))) as hub,
+        http(hub, f"{NARROW.key_id}:{SECRET}") as session,
+    ):
+        response = await session.post("/tokens", content=json.dumps(body))
+        if expected[0] == 200:
+            assert response.status_code == 200
+        else:
+            assert outcome(response) == expected
+
+
+# ---- channels -------------------------------------------------------------------------------------------
+
+
+async def test_the_roster_of_a_channel(hub: RunningHub, rest: httpx.AsyncClient) -> None:
+    assert (await rest.get("/channels/app%2Froom/peers")).json() == {"channel": "app/room", "peers": []}
+    query = token(hub, channels=["app/room", "ü 100%"], peer_metadata={"name": "A", "half": "\ud83d"})
+    async with client(hub, query) as alice, client(hub) as other:
+        await alice.read()
+        other_id = (await other.read())["peerId"]
+        await alice.subscribe("app/room")
+        await other.subscribe("app/room")
+        assert (await alice.read())["joined"] == [{"peerId": other_id}]
+        await alice.subscribe("ü 100%")
+        alice_entry = {"peerId": "alice", "metadata": {"name": "A", "half": "\ud83d"}}
+        roster = (await rest.get("/channels/app%2Froom/peers")).json()
+        assert roster == {"channel": "app/room", "peers": [alice_entry, {"peerId": other_id}]}
+        roster = (await rest.get("/channels/%C3%BC%20100%25/peers")).json()
+        assert roster == {"channel": "ü 100%", "peers": [alice_entry]}
+
+
+async def test_publishing_reaches_everybody_with_metadata_for_those_who_asked(
+    hub: RunningHub, rest: httpx.AsyncClient
+) -> None:
+    async with client(hub) as plain, client(hub) as curious:
+        for raw, options in ((plain, {}), (curious, {"includeSenderMetadata": True})):
+            await raw.read()
+            await raw.subscribe("app/room", **options)
+        await plain.read()
+        response = await rest.post(
+            "/channels/app%2Froom/publish",
+            json={"data": {"x": [1, None]}, "from": "billing", "peerMetadata": {"name": "B"}},
+        )
+        assert (response.status_code, response.json()) == (200, {"channel": "app/room", "ok": True})
+        message = {"type": "message", "channel": "app/room", "from": "billing", "data": {"x": [1, None]}}
+        assert await plain.read() == message
+        assert await curious.read() == message | {"fromMetadata": {"name": "B"}}
+        await rest.post("/channels/app%2Froom/publish", json={"data": None})
+        message = {"type": "message", "channel": "app/room", "from": "system", "data": None}
+        assert await plain.read() == message
+        assert await curious.read() == message
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"data": 1, "from": ""}, {"data": 1, "from": 5}, {"data": 1, "peerMetadata": 1}, {"date": 1}]
+)
+async def test_what_cannot_be_published(rest: httpx.AsyncClient, body: dict[str, Any]) -> None:
+    assert outcome(await rest.post("/channels/room/publish", json=body)) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("channel", "expected"),
+    [
+        ("", (400, "invalid_request")),
+        ("%00", (400, "invalid_request")),
+        ("%FF", (400, "invalid_request")),
+        ("x" * 257, (400, "invalid_request")),
+        ("_system%2Fx", (400, "channel_reserved")),
+        ("_SYSTEM%2fx", (400, "channel_reserved")),
+        ("app%2F*", (400, "invalid_request")),
+        ("elsewhere", (403, "channel_not_authorized")),
+        ("app%2Fx%2Fy", (403, "channel_not_authorized")),
+    ],
+)
+async def test_channels_that_are_none_or_not_this_keys(
+    start_hub: StartHub, channel: str, expected: tuple[int, str]
+) -> None:
+    async with (
+        start_hub(HubOptions(secret_keys=(VIEWER,))) as hub,
+        http(hub, f"{VIEWER.key_id}:{SECRET}") as session,
+    ):
+        assert outcome(await session.get(f"/channels/{channel}/peers")) == expected
+        published = await session.post(f"/channels/{channel}/publish", json={"data": 1})
+        assert outcome(published) == expected
+
+
+async def test_actions_that_are_not_this_keys(start_hub: StartHub) -> None:
+    async with (
+        start_hub(HubOptions(secret_keys=(NARROW,))) as hub,
+        http(hub, f"{NARROW.key_id}:{SECRET}") as session,
+    ):
+        expected = (403, "action_not_permitted")
+        assert outcome(await session.get("/channels/app%2Fx/peers")) == expected
+        assert outcome(await session.post("/channels/app%2Fx/publish", json={"data": 1})) == expected
+
+
+# ---- peers and usage ------------------------------------------------------------------------------------
+
+
+async def test_disconnecting_a_peer_closes_all_its_connections_4020(
+    hub: RunningHub, rest: httpx.AsyncClient
+) -> None:
+    query = token(hub, peer_id="twin/e")
+    async with client(hub, query) as one, client(hub, query) as two, client(hub) as other:
+        for raw in (one, two, other):
+            await raw.read()
+        response = await rest.delete("/peers/twin%2Fe")
+        assert (response.status_code, response.json()) == (200, {"peerId": "twin/e", "closed": 2})
+        assert (await one.closed())[0] == 4020
+        assert (await two.closed())[0] == 4020
+        await other.write(type="ping")
+        assert await other.read() == {"type": "pong"}
+        assert (await rest.delete("/peers/twin%2Fe")).json() == {"peerId": "twin/e", "closed": 0}
+
+
+@pytest.mark.parametrize("peer_id", ["", "%00", "x" * 129, "%FF"])
+async def test_a_peer_id_that_is_none(rest: httpx.AsyncClient, peer_id: str) -> None:
+    assert outcome(await rest.delete(f"/peers/{peer_id}")) == (400, "invalid_request")
+
+
+async def test_usage_counts_connections_and_attempts(hub: RunningHub, rest: httpx.AsyncClient) -> None:
+    async with client(hub) as one:
+        await one.read()
+        async with client(hub) as two:
+            await two.read()
+        await one.write(type="publish", channel="room", data=1)
+        await one.write(type="send", to="nobody", data=1, requestId="x")
+        assert (await one.read())["code"] == "peer_not_found"
+        await rest.post("/channels/room/publish", json={"data": 1})
+        usage = (await rest.get("/usage")).json()
+    assert usage["messagesUsed"] == 3
+    assert usage["peakConcurrent"] == 2
+    assert usage["concurrentNow"] in {1, 2}, "the one that left may still be closing"
+    assert usage["plan"]["maxConcurrentConnections"] == hub.hub.options.max_connections
+    assert usage["periodStartUnix"] < usage["periodEndUnix"]
+
+
+async def test_beyond_the_quota_messages_are_dropped_and_receiving_goes_on(start_hub: StartHub) -> None:
+    options = HubOptions(max_messages=2, connects_per_minute=None)
+    async with start_hub(options) as hub, client(hub) as one, client(hub) as two, http(hub) as session:
+        await one.read()
+        two_id = (await two.read())["peerId"]
+        await one.write(type="send", to=two_id, data="first", requestId="1")
+        assert (await one.read())["type"] == "ack"
+        await one.write(type="publish", channel="room", data="second", requestId="2")
+        assert (await one.read())["type"] == "ack"
+        await one.write(type="send", to=two_id, data="third", requestId="3")
+        refusal = await one.read()
+        assert (refusal["code"], refusal["requestId"]) == ("over_message_quota", "3")
+        published = await session.post("/channels/room/publish", json={"data": 1})
+        assert outcome(published) == (429, "over_message_quota")
+        assert (await session.get("/usage")).json()["messagesUsed"] == 4
+        assert (await two.read())["data"] == "first"
+        assert (await one.subscribe("room"))["joined"] == []
+        await two.subscribe("room")
+        assert (await one.read())["joined"] == [{"peerId": two_id}]
+
+
+async def test_a_token_key_may_be_bound_to_origins_too(start_hub: StartHub) -> None:
+    pages = frozenset({"https://good.example", "http://localhost:*"})
+    pair = SecretKey("sk_id_web", SECRET, allowed_origins=pages)
+    key = PublishableKey("pk_web", allowed_origins=pages)
+    options = HubOptions(secret_keys=(pair,), publishable_keys=(key,), connects_per_minute=None)
+    async with start_hub(options) as hub:
+        async with http(hub, f"{pair.key_id}:{SECRET}") as session:
+            minted = (await session.post("/tokens", json={"peerId": "bob"})).json()["token"]
+        for query in (f"token={minted}", "key=pk_web"):
+            for origin in (None, "https://good.example", "http://localhost:5173", "http://localhost"):
+                async with client(hub, query, origin=origin) as raw:
+                    assert (await raw.read())["type"] == "welcome"
+            for origin in ("https://localhost:5173", "http://localhost.evil.example:80", "null"):
+                with pytest.raises(Exception, match="401"):
+                    async with client(hub, query, origin=origin):
+                        pass
