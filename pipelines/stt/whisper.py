@@ -11,12 +11,14 @@ from pathlib import Path
 import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
+from faster_whisper.vad import VadOptions, collect_chunks, get_speech_timestamps
 
 from pipelines.audio import SPEECH_RATE_HZ, Samples, level_dbfs
 from pipelines.base import EngineBusyError, EngineError, EngineInfo, EngineUnavailableError
 from pipelines.jobs import JobQueue
 from pipelines.models import ModelStore, UnknownModelError
 from pipelines.options import SttOptions
+from pipelines.stt import whisper_window
 from pipelines.stt.base import Transcript
 from pipelines.stt.buffer import SegmentBuffer
 
@@ -32,14 +34,8 @@ CAPTION_DUTY = 0.34
 MIN_SAMPLES = SPEECH_RATE_HZ // 10
 MIN_LEVEL_DBFS = -65.0
 
-# Whisper invents text for noise. The limits are those of OpenAI's reference implementation (transcribe.py):
-# above this probability of no speech an unlikely text is dropped, and text that compresses better than this
-# is one phrase over and over.
-_NO_SPEECH_PROB = 0.6
-_UNLIKELY_LOGPROB = -1.0
-_REPETITION_RATIO = 2.4
 # Silero inside faster-whisper: what holds no speech is not recognised at all; pauses stay in.
-_VAD = {"threshold": 0.4, "min_silence_duration_ms": 4000, "speech_pad_ms": 400}
+_VAD = VadOptions(threshold=0.4, min_silence_duration_ms=4000, speech_pad_ms=400)
 
 
 class WhisperEngine:
@@ -94,30 +90,14 @@ class WhisperEngine:
         await self._jobs.close()
 
     def _hear(self, audio: Samples, language: str | None) -> Transcript:
-        segments, found = self._model.transcribe(
-            audio,
-            language=language,
-            beam_size=self._beam_size,
-            # No second tries at higher temperatures: they cost up to five times the time and invent more.
-            temperature=0.0,
-            condition_on_previous_text=False,
-            without_timestamps=True,
-            vad_filter=True,
-            vad_parameters=_VAD,
-            no_speech_threshold=_NO_SPEECH_PROB,
-            log_prob_threshold=_UNLIKELY_LOGPROB,
-        )
-        kept = [
-            segment
-            for segment in segments
-            if segment.compression_ratio <= _REPETITION_RATIO
-            and not (segment.no_speech_prob > _NO_SPEECH_PROB and segment.avg_logprob < _UNLIKELY_LOGPROB)
-        ]
-        text = " ".join(segment.text.strip() for segment in kept).strip()
-        if not any(letter.isalnum() for letter in text):
+        chunks, _ = collect_chunks(audio, get_speech_timestamps(audio, _VAD))
+        speech = np.concatenate(chunks) if chunks else audio[:0]
+        if not len(speech):
             return Transcript("")
-        confidence = float(np.exp(np.mean([segment.avg_logprob for segment in kept])))
-        return Transcript(text, min(1.0, confidence), found.language[:2])
+        heard = whisper_window.hear(self._model, speech, language, self._beam_size)
+        if not any(letter.isalnum() for letter in heard.text):
+            return Transcript("")
+        return Transcript(heard.text, min(1.0, float(np.exp(heard.logprob))), heard.language[:2])
 
 
 class WhisperRecognition:

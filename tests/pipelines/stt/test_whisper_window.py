@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pipelines.audio import Samples
+from pipelines.stt import whisper_window
+from pipelines.stt.whisper import WhisperEngine
+from pipelines.stt.whisper_window import FULL_WINDOWS, hear, window_s
+
+Recording = Callable[[str], Samples]
+
+
+@pytest.mark.parametrize(
+    ("audio_s", "expected_s"),
+    [(0.3, 10), (7.9, 10), (8.0, 10), (8.1, 11), (20.0, 22), (28.0, 30), (30.0, 30)],
+)
+def test_the_window_is_the_speech_and_a_margin(audio_s: float, expected_s: float) -> None:
+    assert window_s(audio_s) == expected_s
+
+
+def test_a_short_window_hears_what_a_full_one_does(
+    whisper: WhisperEngine,
+    callers: list[dict[str, str]],
+    recording: Recording,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    audio = [recording(caller["file"]) for caller in callers[16:28]]
+    short = [hear(whisper._model, samples, "en", 1).text for samples in audio]
+    monkeypatch.setattr(whisper_window, "MIN_WINDOW_S", 30.0)
+    assert short == [hear(whisper._model, samples, "en", 1).text for samples in audio]
+
+
+def test_more_words_than_anybody_can_speak_are_nonsense(
+    whisper: WhisperEngine, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more look at the full window, and if that is no better, nothing was said."""
+    monkeypatch.setattr(whisper_window, "EXTRA_TOKENS", 2)
+    monkeypatch.setattr(whisper_window, "TOKENS_PER_S", 0)
+    repeated = FULL_WINDOWS.labels("too long")
+    before = repeated._value.get()
+    assert hear(whisper._model, recording("callers/tell-me-a-story.wav"), "en", 1).text == ""
+    assert repeated._value.get() == before + 1
+
+
+def test_an_unlikely_text_gets_a_second_look(
+    whisper: WhisperEngine, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unlikely and yet speech: it is kept, but only after the full window said no better."""
+    monkeypatch.setattr(whisper_window, "UNLIKELY_LOGPROB", 0.0)
+    repeated = FULL_WINDOWS.labels("unlikely")
+    before = repeated._value.get()
+    assert hear(whisper._model, recording("callers/tell-me-a-story.wav"), "en", 1).text == "Tell me a story."
+    assert repeated._value.get() == before + 1
