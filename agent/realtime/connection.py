@@ -21,6 +21,7 @@ from aiortc.sdp import candidate_from_sdp
 from prometheus_client import Counter
 
 from agent.realtime import aiortc_seam, sdp
+from agent.realtime.path import Path
 from agent.realtime.signals import Candidate
 
 logger = logging.getLogger(__name__)
@@ -53,8 +54,9 @@ class ReceivedTrack:
 class Connection:
     """One RTCPeerConnection. Not concurrent: the owner calls one method after the other.
 
-    `on_state` gets this object after each change of `state`, `on_track` each new remote audio track. Video is
-    declined: an agent listens, and decoding what nobody looks at costs more than everything else.
+    `on_state` gets this object after each change of `state` or `is_silent`, `on_track` each new remote audio
+    track. Video is declined: an agent listens, and decoding what nobody looks at costs more than everything
+    else.
 
     `kinds`, the sections of the connection before this one, are offered again in the same order, because the
     other side may still hold that session.
@@ -69,9 +71,12 @@ class Connection:
         kinds: Iterable[str] = (),
     ) -> None:
         self._pc = RTCPeerConnection(configuration)
+        self._on_state = on_state
         self._on_track = on_track
+        self._path: Path | None = None
         self._local_tracks: list[MediaStreamTrack] = []
-        self._received: list[MediaStreamTrack] = []
+        #: Remote tracks, in the order in which they came.
+        self.received: list[MediaStreamTrack] = []
         self._msids: dict[str, sdp.Msid] = {}
         self._extension_ids: dict[str, int] = {}
         self._candidates = 0
@@ -79,7 +84,7 @@ class Connection:
         #: The media kind of every section negotiated, in order.
         self.kinds: list[str] = []
         self._pc.on("track", self._track_arrived)
-        self._pc.on("connectionstatechange", lambda: on_state(self))
+        self._pc.on("connectionstatechange", self._moved)
         for kind in kinds:
             if kind == "application":
                 self._pc.createDataChannel("", negotiated=True, id=_KEEP_SECTION_CHANNEL_ID)
@@ -91,9 +96,19 @@ class Connection:
         """``new``, ``connecting``, ``connected``, ``failed`` or ``closed``.
 
         A peer that goes away makes aiortc close the connection by itself, so ``closed`` without `close`
-        means lost, as ``failed`` does.
+        means that it hung up, or lost its way long ago.
         """
         return self._pc.connectionState
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it was connected and then nothing arrived for about 4 s."""
+        return self._path is not None and self._path.is_silent
+
+    @property
+    def is_flowing(self) -> bool:
+        """Whether it is connected and something arrives."""
+        return self.state == "connected" and not self.is_silent
 
     @property
     def unsatisfied(self) -> bool:
@@ -155,6 +170,7 @@ class Connection:
     async def close(self) -> None:
         """Close, and end all tracks; gives up on a peer or relay that does not cooperate."""
         self._pc.remove_all_listeners()
+        self._stop_watching()
         for track in self._local_tracks:
             track.stop()
         try:
@@ -163,8 +179,19 @@ class Connection:
         except TimeoutError:
             CLOSE_TIMEOUTS.inc()
             logger.warning("a connection did not close within %g s and was abandoned", CLOSE_S)
-        for track in self._received:
+        for track in self.received:
             aiortc_seam.end_received_track(track)
+
+    def _moved(self) -> None:
+        if self.state == "connected" and self._path is None:
+            self._path = Path(self._pc, on_change=lambda: self._on_state(self))
+        elif self.state in ("failed", "closed"):
+            self._stop_watching()
+        self._on_state(self)
+
+    def _stop_watching(self) -> None:
+        if self._path is not None:
+            self._path.stop()
 
     async def _apply_remote(self, text: str, kind: str) -> None:
         # aiortc announces tracks while it applies the description, and says nothing of streams.
@@ -187,7 +214,7 @@ class Connection:
         if track.kind != "audio":
             return
         aiortc_seam.prepare_received_track(self._pc, track)
-        self._received.append(track)
+        self.received.append(track)
         msid = self._msids.get(self._transceiver_of(track).mid or "", sdp.Msid(None, None))
         self._on_track(ReceivedTrack(track, msid.stream_id, msid.track_id))
 

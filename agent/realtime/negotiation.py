@@ -6,17 +6,19 @@ offer back nor restart ICE; instead the connection is thrown away and built anew
 as a remote restart.
 
      want                offer sent              answer               transport up
-IDLE ───► WAITING ──2 s──► OFFERED ────────────► CONNECTING ────────────► CONNECTED
-   │        (polite only)     │ 10 s no answer        │ 15 s                 │ lost
-   └── remote offer ──────────┼──────────────────────►│                      │
-                              ▼                       ▼                      ▼
-                           BACKOFF (0, 1, 2, 4, 8, 16, 30, 30, 30 s, then FAILED), each time a new connection
+IDLE ───► WAITING ──2 s──► OFFERED ────────────► CONNECTING ────────────► CONNECTED ◄─┐
+   │        (polite only)     │ 10 s no answer        │ 15 s                 │ lost    │ healed
+   └── remote offer ──────────┼──────────────────────►│                      │         │
+                              ▼                       ▼                      ▼         │
+                           BACKOFF (then a new connection and an offer, for as long as the peer is there)
 
 Pure: time comes in as seconds on a monotonic clock, what to do comes out.
 """
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from enum import Enum, auto
 
 #: How long the polite side gives the other to make the first offer, so that it rarely has one to give up.
@@ -24,12 +26,25 @@ POLITE_WAIT_S = 2.0
 #: An offer not answered by then is lost: the other side missed it, or is a ghost.
 #: More than the 5 s that a remote aiortc may need to gather when its STUN server does not answer.
 ANSWER_S = 10.0
-#: From exchanged descriptions to a working transport.
+#: From exchanged descriptions to a working transport; many calls that begin at once on a small machine
+#: take long. Later ones are given less: when the network comes back, what was tried without it is in the way.
 CONNECT_S = 15.0
+RECONNECT_S = 8.0
 #: Between two connections thrown away because the other side wanted it; a hostile one could do so for ever.
 COOLDOWN_S = 2.0
-#: Waits before each attempt to connect anew, as the vendor's clients do.
-LADDER_S = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0)
+#: Both sides notice a dead path at about the same time: how long the polite one lets the other begin.
+COURTESY_S = 0.5
+#: Who leaves closes the connection too, and the news of both may come in either order.
+HANG_UP_S = 1.0
+#: From the beginning of one attempt to the beginning of the next, the last one for ever: whatever was in the
+#: way, the peer is in the room, and a few seconds after the obstacle is gone there should be sound again.
+GAPS_S = (0.0, 1.0, 2.0, 4.0)
+#: For a peer that never was connected, after FAILED_AFTER attempts: it may be no WebRTC peer at all.
+SLOW_GAP_S = 30.0
+#: Attempts after which the owner should know. It is tried further on.
+FAILED_AFTER = 9
+#: Rooms full of peers that lost the same server do not all come back in the same moment.
+JITTER_RATIO = 0.25
 
 
 class Phase(Enum):
@@ -39,7 +54,6 @@ class Phase(Enum):
     CONNECTING = auto()
     CONNECTED = auto()
     BACKOFF = auto()
-    FAILED = auto()
 
 
 class Do(Enum):
@@ -53,13 +67,15 @@ class Do(Enum):
     #: Present the same offer again after the cool-down.
     HOLD = auto()
     IGNORE = auto()
-    GIVE_UP = auto()
 
 
 class Negotiation:
-    """The state of one pair of peers, across all connections it goes through."""
+    """The state of one pair of peers, across all connections it goes through.
 
-    def __init__(self, *, polite: bool) -> None:
+    `jitter` says where in the jitter of a wait to end, from 0 to 1.
+    """
+
+    def __init__(self, *, polite: bool, jitter: Callable[[], float] = random.random) -> None:
         self.polite = polite
         self.phase = Phase.IDLE
         #: When `expired` is due; None when nothing is waited for.
@@ -69,7 +85,15 @@ class Negotiation:
         self.wanted = False
         self._followed_up = False
         self._ever = False
+        self._was_connected = False
+        self._jitter = jitter
+        self._attempt_s = 0.0
         self._yielded_s: float | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether so many attempts came to nothing that the owner should know."""
+        return self.attempts > FAILED_AFTER
 
     def want(self, now_s: float) -> Do:
         """There is something to send that has not been negotiated."""
@@ -80,8 +104,6 @@ class Negotiation:
                 self._go(Phase.WAITING, now_s + POLITE_WAIT_S)
             case Phase.IDLE | Phase.CONNECTED:
                 return Do.OFFER
-            case Phase.FAILED:
-                return self.resumed(now_s)
         return Do.NOTHING
 
     def offered(self, now_s: float) -> None:
@@ -94,7 +116,7 @@ class Negotiation:
         """The other side offers; `restarted` if with other ICE credentials than before."""
         if self.phase is Phase.OFFERED and not self.polite:
             return Do.IGNORE
-        fresh = restarted or self.phase in (Phase.OFFERED, Phase.BACKOFF, Phase.FAILED)
+        fresh = restarted or self.phase in (Phase.OFFERED, Phase.BACKOFF)
         if not fresh:
             return Do.ANSWER
         if self.cooldown_s(now_s) > 0:
@@ -119,37 +141,44 @@ class Negotiation:
         self._ever = True
         self.wanted = unsatisfied and not self._followed_up
         self._followed_up = unsatisfied
-        self._go(Phase.CONNECTING, now_s + CONNECT_S)
+        self._go(Phase.CONNECTING, now_s + (RECONNECT_S if self._was_connected else CONNECT_S))
         return self.connected() if connected else Do.NOTHING
 
     def connected(self) -> Do:
-        """The transport works."""
-        if self.phase is not Phase.CONNECTING:
+        """The transport works, or works again before anything was done about it."""
+        if self.phase not in (Phase.CONNECTING, Phase.BACKOFF):
             return Do.NOTHING
         self._go(Phase.CONNECTED, None)
+        self._was_connected = True
         self.attempts = 0
         return Do.OFFER if self.wanted else Do.NOTHING
 
-    def lost(self, now_s: float) -> Do:
-        """The transport broke, or a description could not be sent or applied."""
-        if self.phase in (Phase.IDLE, Phase.WAITING, Phase.BACKOFF, Phase.FAILED):
+    def lost(self, now_s: float, *, at_least_s: float = 0.0) -> Do:
+        """The transport broke, or a description could not be sent or applied.
+
+        `at_least_s` is waited in any case before a new attempt.
+        """
+        if self.phase in (Phase.IDLE, Phase.WAITING, Phase.BACKOFF):
             return Do.NOTHING
-        if self.attempts >= len(LADDER_S):
-            self._go(Phase.FAILED, None)
-            return Do.GIVE_UP
-        delay_s = LADDER_S[self.attempts]
-        if self.attempts == 0 and self.polite:
-            # Both sides notice at about the same time: let the other one's offer come first.
-            delay_s = POLITE_WAIT_S
+        if self.phase is Phase.OFFERED:
+            self.wanted = True
+        due_s = now_s + at_least_s
+        if self.attempts:
+            gap_s = GAPS_S[min(self.attempts, len(GAPS_S) - 1)]
+            if self.has_failed and not self._was_connected:
+                gap_s = SLOW_GAP_S
+            due_s = max(due_s, self._attempt_s + gap_s * (1 + JITTER_RATIO * self._jitter()))
+        elif self.polite:
+            due_s = max(due_s, now_s + COURTESY_S)
         self.attempts += 1
-        self._go(Phase.BACKOFF, now_s + delay_s)
+        self._go(Phase.BACKOFF, due_s)
         return self.expired(now_s)
 
     def resumed(self, now_s: float) -> Do:
         """Messages get through again: start over what was under way, leave a working connection alone."""
-        if self.phase in (Phase.OFFERED, Phase.BACKOFF, Phase.FAILED):
-            self.attempts = 0
-            self._go(Phase.BACKOFF, now_s + (POLITE_WAIT_S if self.polite else 0.0))
+        if self.phase in (Phase.OFFERED, Phase.BACKOFF):
+            self.attempts = 1
+            self._go(Phase.BACKOFF, now_s + (COURTESY_S if self.polite else 0.0))
             return self.expired(now_s)
         return self.want(now_s) if self.wanted else Do.NOTHING
 
@@ -161,6 +190,7 @@ class Negotiation:
             case Phase.WAITING:
                 return Do.OFFER
             case Phase.BACKOFF:
+                self._attempt_s = now_s
                 return Do.REBUILD_AND_OFFER
         return self.lost(now_s)
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Literal, TypeAlias
 
-from aiortc import MediaStreamTrack
 from prometheus_client import Counter
 
 from agent.realtime import aiortc_seam, sdp, signals
-from agent.realtime.connection import MAX_CANDIDATES, Connection, ReceivedTrack
+from agent.realtime.connection import MAX_CANDIDATES, Connection
 from agent.realtime.ice_choice import configuration
-from agent.realtime.negotiation import Do, Negotiation, Phase
-from agent.realtime.peer_events import StateChanged, TrackAdded, TrackEnded
+from agent.realtime.negotiation import HANG_UP_S, Do, Negotiation, Phase
+from agent.realtime.peer_events import StateChanged
+from agent.realtime.remote_tracks import RemoteTracks
 from agent.realtime.signals import Candidate, Description, TrackMeta
+from agent.realtime.succession import Succession
 from agent.realtime.surroundings import Outgoing, Surroundings
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,6 @@ DROPPED_SIGNALS = Counter(
 
 #: Signals that wait while one is being worked on; candidates come in dozens.
 MAX_WAITING_SIGNALS = 512
-MAX_TRACK_METAS = 512
 
 RemoteState: TypeAlias = Literal["idle", "connecting", "connected", "reconnecting", "failed", "closed"]
 
@@ -46,7 +45,7 @@ class _Ask(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Moved:
-    """The state of `connection` changed."""
+    """The state of `connection` changed, or whether anything arrives on it."""
 
     connection: Connection
 
@@ -76,19 +75,16 @@ class RemotePeer:
         self.state: RemoteState = "idle"
         self._around = around
         self._negotiation = Negotiation(polite=polite)
-        self._connection: Connection | None = None
-        #: Given up in a collision; closed when its successor works.
-        self._retired: list[Connection] = []
+        self._connections = Succession(self._new_connection, let_go=self._let_go, spawn=around.spawn)
         self._was_connected = False
         self._inbox: asyncio.Queue[_Item] = asyncio.Queue()
         self._held: list[Description | Candidate] = []
-        self._metas: OrderedDict[str, TrackMeta] = OrderedDict()
-        self._tracks: set[MediaStreamTrack] = set()
+        self._tracks = RemoteTracks(self, around.emit)
 
     def deliver(self, signal: Description | Candidate | TrackMeta) -> None:
         """Take a signal this peer sent."""
         if isinstance(signal, TrackMeta):
-            self._remember(signal)
+            self._tracks.remember(signal)
         else:
             self._put(signal)
 
@@ -114,13 +110,11 @@ class RemotePeer:
         finally:
             self.end_tracks()
             self.state = "closed"
-            closing = [*self._retired, *([self._connection] if self._connection else [])]
-            await asyncio.gather(*(connection.close() for connection in closing))
+            await self._connections.close()
 
     def end_tracks(self) -> None:
         """Report every track as ended."""
-        for track in list(self._tracks):
-            self._track_ended(track)
+        self._tracks.end_all()
 
     # ---- the inbox ----------------------------------------------------------------------------------
 
@@ -154,12 +148,14 @@ class RemotePeer:
                 await self._candidate_arrived(item)
             case Outgoing():
                 await self._tell_meta(item)
-                if self._connection is not None:
-                    self._attach(self._connection, item)
+                if self._connections.current is not None:
+                    self._attach(self._connections.current, item)
                 await self._perform(self._negotiation.want(_now_s()))
+            case _Moved(connection) if connection is self._connections.current:
+                await self._connection_moved(connection)
             case _Moved(connection):
-                if connection is self._connection:
-                    await self._connection_moved(connection)
+                if connection.state != "connected":
+                    self._connections.dropped(connection)
             case _Ask.RESUME:
                 await self._perform(self._negotiation.resumed(_now_s()))
             case _Ask.RELEASE:
@@ -167,7 +163,7 @@ class RemotePeer:
                 for signal in held:
                     await self._handle(signal)
             case _StartOver(polite):
-                self._replace_connection()
+                self._connections.replace()
                 self._negotiation = Negotiation(polite=polite)
                 await self._introduce()
 
@@ -187,13 +183,11 @@ class RemotePeer:
         while do in (Do.OFFER, Do.REBUILD_AND_OFFER) and self._around.is_online():
             if do is Do.REBUILD_AND_OFFER:
                 REBUILDS.labels("lost").inc()
-                self._replace_connection(keep_sections=True)
+                self._connections.replace(keep_sections=True)
             do = await self._offer()
-        if do is Do.GIVE_UP:
-            logger.warning("gave up connecting to a peer after %d attempts", self._negotiation.attempts)
 
     async def _offer(self) -> Do:
-        connection = self._connection or self._new_connection()
+        connection = self._connections.ensure()
         self._negotiation.offered(_now_s())
         try:
             offer = await connection.make_offer()
@@ -206,8 +200,8 @@ class RemotePeer:
         return Do.NOTHING
 
     async def _offer_arrived(self, offer: Description) -> None:
-        ufrag = sdp.ice_ufrag(offer.sdp)
-        restarted = self._connection is not None and self._connection.remote_ufrag not in (None, ufrag)
+        connection, ufrag = self._connections.current, sdp.ice_ufrag(offer.sdp)
+        restarted = connection is not None and connection.remote_ufrag not in (None, ufrag)
         match self._negotiation.offer_arrived(_now_s(), restarted=restarted):
             case Do.HOLD:
                 self._hold(offer)
@@ -216,17 +210,17 @@ class RemotePeer:
                 return
             case Do.REBUILD_AND_ANSWER:
                 REBUILDS.labels("remote").inc()
-                self._replace_connection(retire=not restarted)
+                self._connections.replace()
         await self._answer(offer)
 
     async def _answer(self, offer: Description) -> None:
-        connection = self._connection or self._new_connection()
+        connection = self._connections.ensure()
         try:
             answer = await connection.answer_offer(offer.sdp)
         except Exception as error:
             # The description is a stranger's, and what aiortc raises for a bad one is not specified.
             self._count_error("answer", error)
-            self._replace_connection()
+            self._connections.replace()
             await self._perform(self._negotiation.lost(_now_s()))
             return
         is_sent = await self._send_description("answer", answer)
@@ -235,7 +229,7 @@ class RemotePeer:
             await self._perform(self._negotiation.lost(_now_s()))
 
     async def _answer_arrived(self, answer: Description) -> None:
-        connection, ufrag = self._connection, sdp.ice_ufrag(answer.sdp)
+        connection, ufrag = self._connections.current, sdp.ice_ufrag(answer.sdp)
         if connection is None or self._negotiation.phase not in (Phase.OFFERED, Phase.CONNECTING):
             return
         if connection.remote_ufrag not in (None, ufrag):
@@ -256,7 +250,7 @@ class RemotePeer:
 
     async def _agreed(self, connection: Connection) -> None:
         do = self._negotiation.agreed(
-            _now_s(), connected=connection.state == "connected", unsatisfied=connection.unsatisfied
+            _now_s(), connected=connection.is_flowing, unsatisfied=connection.unsatisfied
         )
         await self._perform(do)
 
@@ -264,8 +258,8 @@ class RemotePeer:
         if self._held:
             if len(self._held) <= MAX_CANDIDATES:
                 self._held.append(candidate)
-        elif self._connection is not None:
-            await self._connection.add_candidate(candidate)
+        elif self._connections.current is not None:
+            await self._connections.current.add_candidate(candidate)
 
     def _hold(self, offer: Description) -> None:
         if not self._held:
@@ -284,38 +278,20 @@ class RemotePeer:
 
     # ---- connections --------------------------------------------------------------------------------
 
-    def _new_connection(self, kinds: Sequence[str] = ()) -> Connection:
+    def _new_connection(self, kinds: Sequence[str]) -> Connection:
         connection = Connection(
             configuration(self._around.ice_servers(), self._negotiation.attempts),
             on_state=lambda moved: self._put(_Moved(moved)),
-            on_track=self._track_arrived,
+            on_track=self._tracks.arrived,
             kinds=kinds,
         )
         for outgoing in self._around.outgoing:
             self._attach(connection, outgoing)
-        self._connection = connection
         return connection
 
-    def _replace_connection(self, *, keep_sections: bool = False, retire: bool = False) -> None:
-        """Close the connection in the background.
-
-        `keep_sections` makes its successor at once, with the same sections. `retire` puts off closing: seeing
-        the old connection close, the other side would take our answer from the new one for a late one.
-        """
-        old, self._connection = self._connection, None
-        self.end_tracks()
-        if old is None:
-            return
-        if retire:
-            self._retired.append(old)
-        else:
-            self._around.spawn(old.close())
-        if keep_sections:
-            self._new_connection(old.kinds)
-
-    def _close_retired(self) -> None:
-        while self._retired:
-            self._around.spawn(self._retired.pop().close())
+    def _let_go(self, connection: Connection) -> None:
+        for track in connection.received:
+            self._tracks.ended(track)
 
     def _attach(self, connection: Connection, outgoing: Outgoing) -> None:
         if connection.sends(outgoing.track_id):
@@ -325,12 +301,15 @@ class RemotePeer:
         connection.attach(track, outgoing.stream_id)
 
     async def _connection_moved(self, connection: Connection) -> None:
-        if connection.state == "connected":
+        if connection.is_flowing:
             self._was_connected = True
-            self._close_retired()
+            self._connections.settle()
             await self._perform(self._negotiation.connected())
-        elif connection.state in ("failed", "closed"):
+        elif connection.is_silent or connection.state == "failed":
             await self._perform(self._negotiation.lost(_now_s()))
+        elif connection.state == "closed":
+            # It was heard to the end, so the other side closed it; maybe it is on its way out of the room.
+            await self._perform(self._negotiation.lost(_now_s(), at_least_s=HANG_UP_S))
 
     def _show_state(self) -> None:
         state = self._visible_state()
@@ -339,45 +318,13 @@ class RemotePeer:
             self._around.emit(StateChanged(self, state))
 
     def _visible_state(self) -> RemoteState:
-        phase = self._negotiation.phase
-        if phase is Phase.CONNECTED:
+        if self._connections.is_flowing:
             return "connected"
-        if phase is Phase.OFFERED and self._connection is not None and self._connection.state == "connected":
-            return "connected"
-        if phase is Phase.FAILED:
+        if self._negotiation.has_failed:
             return "failed"
-        if phase is Phase.IDLE:
+        if self._negotiation.phase is Phase.IDLE:
             return "idle"
         return "reconnecting" if self._was_connected else "connecting"
-
-    # ---- tracks -------------------------------------------------------------------------------------
-
-    def _remember(self, meta: TrackMeta) -> None:
-        if meta.metadata is None:
-            self._metas.pop(meta.track_id, None)
-            return
-        self._metas[meta.track_id] = meta
-        while len(self._metas) > MAX_TRACK_METAS:
-            self._metas.popitem(last=False)
-
-    def _track_arrived(self, received: ReceivedTrack) -> None:
-        track = received.track
-        self._tracks.add(track)
-        track.on("ended", lambda: self._track_ended(track))
-        self._around.emit(TrackAdded(self, track, received.stream_id, self._metadata_of(received)))
-
-    def _track_ended(self, track: MediaStreamTrack) -> None:
-        if track in self._tracks:
-            self._tracks.discard(track)
-            self._around.emit(TrackEnded(self, track))
-
-    def _metadata_of(self, received: ReceivedTrack) -> Mapping[str, Any] | None:
-        """By the track's name where it has one, otherwise by its stream if all said of that agrees."""
-        for name in (received.track_id, received.track.id):
-            if name is not None and name in self._metas:
-                return self._metas[name].metadata
-        same = [m.metadata for m in self._metas.values() if m.stream_id and m.stream_id == received.stream_id]
-        return same[0] if same and all(metadata == same[0] for metadata in same) else None
 
 
 def _now_s() -> float:

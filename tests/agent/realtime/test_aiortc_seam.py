@@ -161,3 +161,18 @@ def test_the_fast_audio_level_is_the_one_used_and_the_same():
     for peak in (0, 1, 2, 50, 3000, 32_767):
         frame = audio_frame(random.integers(-peak, peak + 1, 960))
         assert aiortc_seam.audio_level_dbov(frame) == original.compute_audio_level_dbov(frame)
+
+
+async def test_what_arrives_is_counted_and_can_be_asked_for():
+    async with noisy_pair() as (noise, track, receiver):
+        await track.recv()
+        arrivals = aiortc_seam.Arrivals(receiver)
+        while arrivals.count < 5:
+            await asyncio.sleep(0.01)
+        noise.go.clear()
+        # aiortc reports every second or so, and asks every five: far more than that comes as answers.
+        before = arrivals.count
+        for _ in range(50):
+            arrivals.ask()
+        while arrivals.count < before + 50:
+            await asyncio.sleep(0.01)

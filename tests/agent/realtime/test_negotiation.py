@@ -10,16 +10,26 @@ from agent.realtime.negotiation import (
     ANSWER_S,
     CONNECT_S,
     COOLDOWN_S,
-    LADDER_S,
+    COURTESY_S,
+    FAILED_AFTER,
+    GAPS_S,
+    HANG_UP_S,
+    JITTER_RATIO,
     POLITE_WAIT_S,
+    RECONNECT_S,
+    SLOW_GAP_S,
     Do,
     Negotiation,
     Phase,
 )
 
 
+def fresh(*, polite: bool) -> Negotiation:
+    return Negotiation(polite=polite, jitter=lambda: 0.0)
+
+
 def connected(*, polite: bool, now_s: float = 0.0) -> Negotiation:
-    side = Negotiation(polite=polite)
+    side = fresh(polite=polite)
     side.offered(now_s)
     side.agreed(now_s, connected=False, unsatisfied=False)
     assert side.connected() is Do.NOTHING
@@ -99,35 +109,94 @@ def test_a_connection_that_does_not_come_up_starts_the_ladder():
     assert side.expired(1.0 + CONNECT_S) is Do.REBUILD_AND_OFFER
 
 
-def climb(side: Negotiation, now_s: float) -> list[float]:
-    """The waits between one failed attempt and the next, until it gives up."""
-    waits = []
+def climb(side: Negotiation, now_s: float, attempts: int, lasting_s: float = 0.0) -> list[float]:
+    """The times from the beginning of one failed attempt to the next, or from the loss to the first."""
+    gaps, began_s = [], now_s
     do = side.lost(now_s)
-    while do is not Do.GIVE_UP:
-        waited_s = 0.0
+    for _ in range(attempts):
         if do is Do.NOTHING:
             assert side.phase is Phase.BACKOFF
-            waited_s = side.deadline_s - now_s
             now_s = side.deadline_s
             do = side.expired(now_s)
-        waits.append(waited_s)
         assert do is Do.REBUILD_AND_OFFER
+        gaps.append(now_s - began_s)
+        began_s = now_s
         side.offered(now_s)
-        now_s += 0.5
+        now_s += lasting_s
         do = side.lost(now_s)
-    return waits
+    return gaps
 
 
-def test_the_ladder_has_nine_rungs_and_ends():
+def test_attempts_that_fail_at_once_are_a_few_seconds_apart_for_ever():
     side = connected(polite=False)
-    assert climb(side, 100.0) == pytest.approx(list(LADDER_S))
-    assert side.phase is Phase.FAILED
-    assert side.deadline_s is None
-    assert side.lost(1000.0) is Do.NOTHING
+    gaps = climb(side, 100.0, attempts=30)
+    assert gaps[: len(GAPS_S)] == pytest.approx(list(GAPS_S))
+    assert gaps[len(GAPS_S) :] == pytest.approx([GAPS_S[-1]] * (30 - len(GAPS_S)))
+
+
+def test_after_an_attempt_that_took_long_the_next_one_follows_at_once():
+    assert climb(connected(polite=False), 100.0, attempts=9, lasting_s=9.0)[1:] == pytest.approx([9.0] * 8)
+
+
+def test_attempts_to_reach_whoever_never_answered_become_rare():
+    side = fresh(polite=False)
+    side.offered(0.0)
+    gaps = climb(side, 0.0, attempts=FAILED_AFTER + 3)
+    assert gaps[-1] == pytest.approx(SLOW_GAP_S)
+
+
+def test_after_many_attempts_the_owner_is_told_and_it_goes_on():
+    side = connected(polite=False)
+    climb(side, 0.0, attempts=FAILED_AFTER - 1)
+    assert not side.has_failed
+    side.offered(100.0)
+    side.lost(100.0)
+    assert side.has_failed
+    assert side.phase is Phase.BACKOFF
+    side.expired(side.deadline_s)
+    side.offered(200.0)
+    side.agreed(200.0, connected=True, unsatisfied=False)
+    assert not side.has_failed
+
+
+def test_waits_are_spread():
+    side = Negotiation(polite=False, jitter=lambda: 1.0)
+    side.offered(0.0)
+    assert climb(side, 0.0, attempts=3)[1:] == pytest.approx([g * (1 + JITTER_RATIO) for g in GAPS_S[1:3]])
 
 
 def test_the_polite_side_leaves_the_first_attempt_to_the_other():
-    assert climb(connected(polite=True), 100.0)[0] == pytest.approx(POLITE_WAIT_S)
+    assert climb(connected(polite=True), 100.0, attempts=1) == pytest.approx([COURTESY_S])
+
+
+def test_whoever_hung_up_gets_a_moment_to_leave():
+    side = connected(polite=False)
+    assert side.lost(100.0, at_least_s=HANG_UP_S) is Do.NOTHING
+    assert side.expired(100.0 + HANG_UP_S - 0.01) is Do.NOTHING
+    assert side.expired(100.0 + HANG_UP_S) is Do.REBUILD_AND_OFFER
+
+
+def test_a_path_that_opens_again_needs_no_new_connection():
+    side = connected(polite=True)
+    assert side.lost(100.0) is Do.NOTHING
+    assert side.connected() is Do.NOTHING
+    assert side.phase is Phase.CONNECTED
+    assert side.deadline_s is None
+
+
+def test_an_offer_that_was_under_way_when_the_path_died_is_still_owed_when_it_is_back():
+    side = connected(polite=True)
+    side.offered(99.0)
+    assert side.lost(100.0) is Do.NOTHING
+    assert side.connected() is Do.OFFER
+
+
+def test_a_connection_that_worked_once_is_given_less_time_to_come_back():
+    side = connected(polite=False)
+    side.lost(100.0)
+    side.offered(100.0)
+    side.agreed(100.0, connected=False, unsatisfied=False)
+    assert side.deadline_s == pytest.approx(100.0 + RECONNECT_S)
 
 
 def test_success_resets_the_ladder():
@@ -140,9 +209,9 @@ def test_success_resets_the_ladder():
 
 
 @pytest.mark.parametrize("polite", [True, False])
-def test_after_giving_up_the_other_side_can_still_come_back(polite):
+def test_after_many_attempts_the_other_side_can_still_come_back(polite):
     side = connected(polite=polite)
-    climb(side, 0.0)
+    climb(side, 0.0, attempts=FAILED_AFTER + 1)
     assert side.offer_arrived(500.0, restarted=False) is Do.REBUILD_AND_ANSWER
 
 
@@ -158,9 +227,9 @@ def test_signalling_coming_back_leaves_a_working_connection_alone():
 
 def test_signalling_coming_back_starts_a_fresh_ladder():
     side = connected(polite=False)
-    climb(side, 0.0)
-    assert side.resumed(500.0) is Do.REBUILD_AND_OFFER
-    assert side.attempts == 0
+    climb(side, 0.0, attempts=FAILED_AFTER + 1)
+    assert side.resumed(50.0) is Do.REBUILD_AND_OFFER
+    assert not side.has_failed
 
 
 def test_what_was_wanted_meanwhile_is_offered_when_signalling_is_back():

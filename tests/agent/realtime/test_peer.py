@@ -240,7 +240,7 @@ async def test_a_connection_that_closes_without_leaving_is_made_anew(hub: Runnin
     ):
         await both_hear(alice, bob)
         remote = alice.peer.remote_peers["bob"]
-        await remote._connection._pc.close()
+        await remote._connections.current._pc.close()
         await alice.event(TrackEnded, remote="bob")
         await alice.event(StateChanged, remote="bob", state="reconnecting")
         alice.seen.clear()
