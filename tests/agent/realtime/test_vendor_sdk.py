@@ -144,7 +144,7 @@ async def test_a_rebuild_of_our_connection_is_followed_by_the_vendor(hub: Runnin
         await we.hears("caller", VENDOR_HZ, stream_id="vendor-voice")
         await they.hears(OUR_HZ)
         we.seen.clear()
-        await we.peer.remote_peers["caller"]._connection._pc.close()
+        await we.peer.remote_peers["caller"]._connections.current._pc.close()
         await we.connected_to("caller")
         await we.hears("caller", VENDOR_HZ, stream_id="vendor-voice")
         await they.hears(OUR_HZ)
