@@ -36,6 +36,10 @@ TERMINAL_CLOSE_CODES = frozenset(
 )
 
 
+#: Too many attempts to connect from one address.
+HTTP_TOO_MANY_REQUESTS = 429
+
+
 class ErrorCode(StrEnum):
     """Codes of error frames. A client must accept any other string as well."""
 

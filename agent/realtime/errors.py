@@ -10,10 +10,12 @@ class SignallingError(Exception):
 class SignallingConnectError(SignallingError):
     """Connecting failed. `code` is the close code, or the HTTP status when the upgrade was refused."""
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: int, reason: str, *, retry_after_ms: int | None = None) -> None:
         super().__init__(f"cannot connect to the signalling server: {reason or 'no reason given'} ({code})")
         self.code = code
         self.reason = reason
+        #: How long the server asks to be left alone; None when it does not say.
+        self.retry_after_ms = retry_after_ms
 
 
 class TokenProviderError(SignallingError):

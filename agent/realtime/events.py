@@ -44,13 +44,31 @@ class SubscriptionLost:
     """After a reconnect the server would not give back a channel; it is asked again at the next one."""
 
     channel: str
-    #: The server's error code, or ``timeout``.
+    #: The server's error code, or ``timeout``, ``too_large``, ``not_sent``.
     code: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenProviderFailing:
+    """While reconnecting, the token provider failed three times in a row or more; it is asked again."""
+
+    #: In a row.
+    failures: int
+    #: In words; holds no credential.
+    reason: str
 
 
 #: `ErrorFrame` only when it answers no request of ours.
 Event: TypeAlias = (
-    Connected | Disconnected | SubscriptionLost | Message | Direct | Presence | GoingAway | ErrorFrame
+    Connected
+    | Disconnected
+    | SubscriptionLost
+    | TokenProviderFailing
+    | Message
+    | Direct
+    | Presence
+    | GoingAway
+    | ErrorFrame
 )
 
 MAX_WAITING_EVENTS = 1024

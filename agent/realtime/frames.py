@@ -26,6 +26,8 @@ JsonObject: TypeAlias = Mapping[str, Any]
 MAX_NESTING = 64
 DEFAULT_RETRY_AFTER_MS = 1000
 MAX_RETRY_AFTER_MS = 300_000
+#: Sizes and Unix times stay far below; JSON may hold integers of any length, and arithmetic on them fails.
+MAX_NUMBER = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +371,8 @@ def _number(body: Mapping[str, Any], name: str) -> float:
     value = body.get(name)
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise FrameError(ErrorCode.MALFORMED_MESSAGE, f"{body.get('type')}: {name} must be a number")
+    if abs(value) > MAX_NUMBER:
+        raise FrameError(ErrorCode.MALFORMED_MESSAGE, f"{body.get('type')}: {name} is too large")
     return value
 
 

@@ -1,28 +1,27 @@
-"""One WebSocket to a signalling server, from opening to loss. Knows nothing of reconnecting."""
+"""One WebSocket to a signalling server, from its welcome to its loss. Knows nothing of reconnecting."""
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import json
 import logging
+import math
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias
-from urllib.parse import quote, urlsplit
+from typing import TypeAlias
 
 import websockets.exceptions
-from websockets.asyncio.client import ClientConnection, connect
+from prometheus_client import Counter
+from websockets.asyncio.client import ClientConnection
 
-from .backoff import ping_after_s
-from .codes import MAX_SERVER_FRAME_BYTES, CloseCode, ErrorCode
+from .codes import CloseCode, ErrorCode
 from .errors import (
     AckTimeoutError,
     DisconnectedError,
     FrameTooLargeError,
+    NotConnectedError,
     ServerRequestError,
-    SignallingConnectError,
 )
 from .frames import (
     Ack,
@@ -43,29 +42,41 @@ from .frames import (
     frame_bytes,
     parse_server_frame,
 )
+from .liveness import Due, Liveness
 
 logger = logging.getLogger(__name__)
 
-#: The WebSocket library writes addresses and contents to its log at DEBUG: credentials, and words people
-#: say. Its logger is therefore fixed one level above, whatever the rest of the service is set to.
-_wire_logger = logging.getLogger(f"{__name__}.websocket")
-_wire_logger.setLevel(logging.INFO)
+CHECKS = Counter("voice_agent_signalling_checks", "Times the signalling connection was doubted and asked.")
 
 Request: TypeAlias = Subscribe | Unsubscribe | Publish | Send
 Incoming: TypeAlias = Message | Direct | Presence | GoingAway | ErrorFrame
+
+#: What may wait for a server that does not read; a dozen of the largest frames.
+MAX_UNSENT_BYTES = 1_048_576
+#: Frames that arrived together are taken this many at a time, so that their reader gets its turn in between.
+FRAMES_AT_A_TIME = 32
+#: How long reading what has arrived may take before a line that looks dead is given up.
+HELD_UP_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """How long a signalling client waits, in seconds."""
 
-    #: For the socket to open, and again for the welcome.
+    #: For a TCP (and TLS) connection. A lost SYN is repeated after 1, 3 and 7 s: a new attempt finds a
+    #: network that has come back sooner than one that began without it.
+    reach_s: float = 4.0
+    #: For the upgrade, and again for the welcome.
     welcome_s: float = 10.0
     ack_s: float = 15.0
     token_s: float = 10.0
     close_s: float = 1.0
     #: Without any frame for this long the connection counts as dead; None or 0: never.
     inactivity_s: float | None = 60.0
+    #: A request without an answer, and nothing else heard, is reason to doubt the connection after this.
+    doubt_s: float = 3.0
+    #: A doubted connection that stays silent for this long is dead.
+    alive_s: float = 5.0
     #: Between the repetitions of a subscription the server would not give back after a reconnect.
     replay_pause_s: float = 2.0
 
@@ -76,32 +87,8 @@ class Loss:
 
     code: int
     reason: str
-
-
-def check_url(url: str) -> str:
-    """Return the base address without a trailing slash.
-
-    Raises `ValueError` unless it is ``wss://host[:port]``, or ``ws://`` for this machine itself.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in {"ws", "wss"} or not parts.hostname:
-        raise ValueError("the signalling address must look like wss://host or wss://host:port")
-    if parts.scheme == "ws" and not is_loopback(parts.hostname):
-        raise ValueError("the signalling address must be wss://; ws:// is accepted for localhost only")
-    if parts.path not in {"", "/"} or "?" in url or "#" in url or "@" in parts.netloc:
-        raise ValueError("the signalling address must have no path, query, fragment or user name")
-    try:
-        _ = parts.port
-    except ValueError:
-        raise ValueError("the signalling address has an impossible port") from None
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    #: How long the server asks to be left alone, if it does.
+    retry_after_ms: int | None = None
 
 
 class Link:
@@ -113,13 +100,26 @@ class Link:
         self._timeouts = timeouts
         self._pending: dict[str, asyncio.Future[None]] = {}
         self._loss: Loss | None = None
-        self._heard_s = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self._liveness = Liveness(
+            self._loop.time(), inactivity_s=timeouts.inactivity_s, alive_s=timeouts.alive_s
+        )
+        self._doubted = asyncio.Event()
+
+    def check_alive(self) -> None:
+        """Ask for a sign of life at once; without one in `Timeouts.alive_s` the connection is given up.
+
+        Returns immediately, and does nothing while a check runs or when one has just ended well.
+        """
+        if self._liveness.doubt(self._loop.time()):
+            CHECKS.inc()
+            self._doubted.set()
 
     async def request(self, make_frame: Callable[[str], Request]) -> None:
         """Send a frame and wait for its ack.
 
-        Raises `FrameTooLargeError`, `ServerRequestError`, `AckTimeoutError`, `DisconnectedError`, and
-        `ValueError` for data that is not JSON.
+        Raises `FrameTooLargeError`, `ServerRequestError`, `AckTimeoutError`, `DisconnectedError`,
+        `NotConnectedError` when the server has stopped reading, and `ValueError` for data that is not JSON.
         """
         request_id = str(uuid.uuid4())
         text = encode(make_frame(request_id))
@@ -127,17 +127,23 @@ class Link:
             raise FrameTooLargeError(frame_bytes(text), self.welcome.max_message_size)
         if self._loss is not None:
             raise DisconnectedError("the signalling connection was lost")
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._websocket.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self.check_alive()
+            raise NotConnectedError("the signalling server takes nothing just now; nothing was sent")
+        answer: asyncio.Future[None] = self._loop.create_future()
         self._pending[request_id] = answer
+        doubt = self._loop.call_later(self._timeouts.doubt_s, self._unanswered, self._loop.time())
         try:
             async with asyncio.timeout(self._timeouts.ack_s):
                 await self._websocket.send(text)
                 await answer
         except TimeoutError:
+            self.check_alive()
             raise AckTimeoutError(f"no answer within {self._timeouts.ack_s:g} s") from None
         except websockets.exceptions.ConnectionClosed:
             raise DisconnectedError("the signalling connection was lost") from None
         finally:
+            doubt.cancel()
             self._pending.pop(request_id, None)
 
     async def serve(self, deliver: Callable[[Incoming], bool]) -> Loss:
@@ -154,12 +160,22 @@ class Link:
             finally:
                 keeper.cancel()
                 loss = self._end(loss)
+                # Cancelled: nobody will read what still comes.
+                self._websocket.transport.abort()
         return loss
 
     async def close(self, code: int, reason: str) -> None:
         """Close with a handshake, for which the other side has the close timeout."""
-        self._end(Loss(code, reason))
-        await self._websocket.close(code, reason)
+        await self._shut(Loss(code, reason), self._timeouts.close_s)
+
+    async def _shut(self, loss: Loss, within_s: float) -> None:
+        self._end(loss)
+        try:
+            # The library's own limit does not cover a server that has stopped reading.
+            async with asyncio.timeout(within_s):
+                await self._websocket.close(loss.code, loss.reason)
+        except TimeoutError:
+            self._websocket.transport.abort()
 
     def _end(self, loss: Loss) -> Loss:
         """Settle why the link ends; the first reason counts. What waits for an answer fails."""
@@ -170,28 +186,35 @@ class Link:
         return self._loss
 
     async def _read(self, deliver: Callable[[Incoming], bool]) -> Loss:
+        taken = 0
         try:
             while True:
                 raw = await self._websocket.recv()
-                self._heard_s = asyncio.get_running_loop().time()
-                frame = _understand(raw)
-                match frame:
-                    case Ack(request_id):
-                        self._answer(request_id, None)
-                    case ErrorFrame(_, request_id) if request_id is not None:
-                        self._answer(request_id, frame)
-                    case ErrorFrame(ErrorCode.UNKNOWN_TYPE, None):
-                        # A server that does not know our ping says so this way.
-                        pass
-                    case Welcome():
-                        logger.warning("a second welcome on one connection was passed over")
-                    case Message() | Direct() | Presence() | GoingAway() | ErrorFrame():
-                        if not deliver(frame):
-                            await self.close(CloseCode.CLIENT_INACTIVITY, "event queue full")
-                            # What the library still holds belongs to a picture that is being thrown away.
-                            return Loss(CloseCode.CLIENT_INACTIVITY, "event queue full")
+                self._liveness.heard(self._loop.time())
+                taken += 1
+                if taken % FRAMES_AT_A_TIME == 0:
+                    await asyncio.sleep(0)
+                if not self._take(understand(raw), deliver):
+                    await self.close(CloseCode.CLIENT_INACTIVITY, "event queue full")
+                    # What the library still holds belongs to a picture that is being thrown away.
+                    return Loss(CloseCode.CLIENT_INACTIVITY, "event queue full")
         except websockets.exceptions.ConnectionClosed as closed:
-            return _loss(closed)
+            return loss_of(closed)
+
+    def _take(self, frame: ServerFrame | None, deliver: Callable[[Incoming], bool]) -> bool:
+        match frame:
+            case Ack(request_id):
+                self._answer(request_id, None)
+            case ErrorFrame(_, request_id) if request_id is not None:
+                self._answer(request_id, frame)
+            case ErrorFrame(ErrorCode.UNKNOWN_TYPE, None):
+                # A server that does not know our ping says so this way.
+                pass
+            case Welcome():
+                logger.warning("a second welcome on one connection was passed over")
+            case Message() | Direct() | Presence() | GoingAway() | ErrorFrame():
+                return deliver(frame)
+        return True
 
     def _answer(self, request_id: str, error: ErrorFrame | None) -> None:
         answer = self._pending.get(request_id)
@@ -202,75 +225,42 @@ class Link:
         else:
             answer.set_exception(ServerRequestError(error.code, error.message))
 
+    def _unanswered(self, sent_s: float) -> None:
+        if self._liveness.heard_s <= sent_s:
+            self.check_alive()
+
     async def _keep_alive(self) -> None:
-        limit_s = self._timeouts.inactivity_s
-        if not limit_s:
-            return
-        loop = asyncio.get_running_loop()
-        pinged_s = self._heard_s
-        while (now_s := loop.time()) < self._heard_s + limit_s:
-            ping_s = max(self._heard_s, pinged_s) + ping_after_s(limit_s)
-            if now_s >= ping_s:
-                pinged_s = now_s
-                try:
-                    await self._websocket.send(encode(Ping()))
-                except websockets.exceptions.ConnectionClosed:
-                    return
-            else:
-                await asyncio.sleep(min(ping_s, self._heard_s + limit_s) - now_s)
-        await self.close(CloseCode.CLIENT_INACTIVITY, "inactivity")
+        while (due := await self._due()) != "dead":
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(self._until_s()):
+                    if due == "ping":
+                        await self._ping()
+                    else:
+                        self._doubted.clear()
+                        await self._doubted.wait()
+        # No answer is to be expected, and every moment counts now.
+        await self._shut(Loss(CloseCode.CLIENT_INACTIVITY, "inactivity"), 0.0)
+
+    async def _due(self) -> Due | None:
+        due = self._liveness.due(self._loop.time())
+        if due == "dead":
+            # This process may have been held up itself: what arrived meanwhile is read first.
+            await asyncio.sleep(HELD_UP_S)
+            due = self._liveness.due(self._loop.time())
+        return due
+
+    def _until_s(self) -> float | None:
+        next_s = self._liveness.next_s
+        return None if math.isinf(next_s) else next_s
+
+    async def _ping(self) -> None:
+        # The end of the connection is the reader's to notice.
+        with suppress(websockets.exceptions.ConnectionClosed):
+            await self._websocket.send(encode(Ping()))
 
 
-async def open_link(base_url: str, credential: tuple[str, str], timeouts: Timeouts) -> Link:
-    """Open a socket and wait for the welcome. `credential` is (``key`` or ``token``, value).
-
-    Raises `SignallingConnectError`; its text names no address and no credential.
-    """
-    name, value = credential
-    host = urlsplit(base_url).hostname or ""
-    try:
-        websocket = await connect(
-            f"{base_url}/v1?{name}={quote(value, safe='')}",
-            open_timeout=timeouts.welcome_s,
-            close_timeout=timeouts.close_s,
-            ping_interval=None,
-            max_size=MAX_SERVER_FRAME_BYTES,
-            user_agent_header=None,
-            logger=_wire_logger,
-            proxy=None if is_loopback(host) else True,
-        )
-    except websockets.exceptions.InvalidStatus as refused:
-        status, body = refused.response.status_code, refused.response.body
-        raise SignallingConnectError(status, _error_code(body) or f"HTTP {status}") from None
-    except TimeoutError:
-        raise SignallingConnectError(CloseCode.ABNORMAL, "no answer in time") from None
-    except OSError as error:
-        raise SignallingConnectError(CloseCode.ABNORMAL, error.strerror or type(error).__name__) from None
-    except websockets.exceptions.WebSocketException as error:
-        # Its text may hold the address, and the credential with it.
-        raise SignallingConnectError(CloseCode.ABNORMAL, type(error).__name__) from None
-    return Link(websocket, await _welcome(websocket, timeouts.welcome_s), timeouts)
-
-
-async def _welcome(websocket: ClientConnection, timeout_s: float) -> Welcome:
-    try:
-        async with asyncio.timeout(timeout_s):
-            while True:
-                frame = _understand(await websocket.recv())
-                if isinstance(frame, Welcome):
-                    return frame
-    except websockets.exceptions.ConnectionClosed as closed:
-        loss = _loss(closed)
-        raise SignallingConnectError(loss.code, loss.reason) from None
-    except TimeoutError:
-        await websocket.close(CloseCode.CLIENT_INACTIVITY, "welcome timeout")
-        raise SignallingConnectError(CloseCode.CLIENT_INACTIVITY, "no welcome in time") from None
-    except asyncio.CancelledError:
-        websocket.transport.abort()
-        raise
-
-
-def _understand(raw: str | bytes) -> ServerFrame | None:
+def understand(raw: str | bytes) -> ServerFrame | None:
+    """The frame in what arrived; None, and a line in the log, for what means nothing here."""
     if isinstance(raw, bytes):
         logger.warning("a binary frame was passed over")
         return None
@@ -281,16 +271,6 @@ def _understand(raw: str | bytes) -> ServerFrame | None:
         return None
 
 
-def _loss(closed: websockets.exceptions.ConnectionClosed) -> Loss:
+def loss_of(closed: websockets.exceptions.ConnectionClosed) -> Loss:
     close = closed.rcvd or closed.sent
     return Loss(close.code, close.reason) if close else Loss(CloseCode.ABNORMAL, "connection lost")
-
-
-def _error_code(body: bytes | None) -> str | None:
-    """The error code in the body of a refused upgrade, if it is one: short and harmless to show."""
-    try:
-        answer: Any = json.loads(body or b"")
-    except ValueError:
-        return None
-    code = answer.get("error") if isinstance(answer, dict) else None
-    return code if isinstance(code, str) and len(code) <= 64 and code.isidentifier() else None

@@ -12,6 +12,7 @@ from prometheus_client import Counter
 
 from agent.realtime import aiortc_seam
 from agent.realtime.backoff import Backoff
+from agent.realtime.credentials import TokenProvider
 from agent.realtime.errors import NotConnectedError, SignallingError
 from agent.realtime.events import Connected, Disconnected, SubscriptionLost
 from agent.realtime.frames import Direct, ErrorFrame, Message, Presence
@@ -26,7 +27,7 @@ from agent.realtime.peer_events import (
 )
 from agent.realtime.remote import RemotePeer
 from agent.realtime.roster import Roster
-from agent.realtime.signalling import SignallingClient, TokenProvider
+from agent.realtime.signalling import SignallingClient
 from agent.realtime.source import AudioSource
 from agent.realtime.surroundings import Outgoing, Surroundings
 

@@ -5,36 +5,45 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Self
 
 from prometheus_client import Counter
 
-from .backoff import Backoff, floor_s
+from .backoff import STABLE_AFTER_S, Backoff, floor_s
 from .codes import CloseCode
+from .credentials import TokenProvider, credential_source
 from .errors import (
     AckTimeoutError,
     DisconnectedError,
+    FrameTooLargeError,
     NotConnectedError,
     ServerRequestError,
     SignallingConnectError,
     SignallingError,
     TokenProviderError,
 )
-from .events import Connected, Disconnected, Event, EventStream, SubscriptionLost
+from .events import (
+    Connected,
+    Disconnected,
+    Event,
+    EventStream,
+    SubscriptionLost,
+    TokenProviderFailing,
+)
 from .frames import GoingAway, Json, Publish, Send, Subscribe, Unsubscribe
 from .ice import IceServer, parse_ice_servers
-from .link import Incoming, Link, Loss, Request, Timeouts, check_url, open_link
+from .link import Incoming, Link, Loss, Request, Timeouts
 from .names import MAX_CHANNEL_CHARS, is_channel, is_peer_id
+from .opening import check_url, open_link
 
 logger = logging.getLogger(__name__)
 
-#: Called for each connection attempt; its token is used once.
-TokenProvider = Callable[[], Awaitable[str]]
-
 #: A rejected subscription replay is repeated this often on the same connection.
 REPLAY_RETRIES = 3
+#: From so many failures of the token provider in a row on, its owner is told.
+TOKEN_FAILURES_TOLD = 3
 
 RECONNECTS = Counter("voice_agent_signalling_reconnects", "Signalling connections won back after a loss.")
 LOSSES = Counter("voice_agent_signalling_losses", "Signalling connections lost, by close code.", ["code"])
@@ -75,10 +84,7 @@ class SignallingClient:
         Raises `ValueError` for an address or credential that cannot be used.
         """
         self._url = check_url(url)
-        if (not key) == (token_provider is None):
-            raise ValueError("give exactly one of key and token_provider")
-        # In a closure, not an attribute: a dump of the object shows no credential.
-        self._credential = _key_source(key) if key else _token_source(token_provider, timeouts.token_s)
+        self._credential = credential_source(key, token_provider, timeouts.token_s)
         self._reconnect = reconnect
         self._timeouts = timeouts
         self._jitter = jitter
@@ -87,6 +93,8 @@ class SignallingClient:
         self._subscriptions: dict[str, bool] = {}
         self._ice_servers: tuple[IceServer, ...] = ()
         self._retry_after_ms: int | None = None
+        self._attempts = 0
+        self._token_failures = 0
         self._link: Link | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -147,6 +155,16 @@ class SignallingClient:
             self._finish(Loss(code, reason))
         self._events.finish()
 
+    def check_alive(self) -> None:
+        """Call this when something makes you doubt the connection, such as a media path that died.
+
+        The server is asked for a sign of life, and when nothing at all is heard within `Timeouts.alive_s`,
+        the connection is dropped and made anew. Returns at once. May be called freely: while a check runs,
+        for a second after one, and without a connection it does nothing.
+        """
+        if self._link is not None:
+            self._link.check_alive()
+
     # ---- requests -----------------------------------------------------------------------------------
 
     async def subscribe(self, channel: str, *, include_sender_metadata: bool = False) -> None:
@@ -160,7 +178,7 @@ class SignallingClient:
         self._subscriptions[channel] = include_sender_metadata
         try:
             await link.request(lambda request_id: Subscribe(channel, request_id, include_sender_metadata))
-        except ServerRequestError:
+        except (ServerRequestError, FrameTooLargeError):
             if is_new:
                 self._subscriptions.pop(channel, None)
             raise
@@ -198,7 +216,13 @@ class SignallingClient:
     # ---- the connection's life ----------------------------------------------------------------------
 
     async def _open(self) -> Link:
-        return await open_link(self._url, await self._credential(), self._timeouts)
+        try:
+            credential = await self._credential()
+        except TokenProviderError:
+            self._token_failures += 1
+            raise
+        self._token_failures = 0
+        return await open_link(self._url, credential, self._timeouts)
 
     def _welcomed(self, link: Link, *, is_reconnect: bool) -> Connected:
         welcome = link.welcome
@@ -210,6 +234,7 @@ class SignallingClient:
             else:
                 self._ice_servers = servers
         self._link = link
+        self._retry_after_ms = None
         self._state = SignallingState.CONNECTED
         connected = Connected(
             peer_id=welcome.peer_id,
@@ -224,11 +249,15 @@ class SignallingClient:
 
     async def _run(self, first: Link) -> None:
         link: Link | None = first
+        loop = asyncio.get_running_loop()
         try:
             while link is not None:
+                began_s = loop.time()
                 loss = await self._serve(link, replay=link is not first)
                 self._link = None
                 LOSSES.labels(str(int(loss.code))).inc()
+                if loop.time() - began_s >= STABLE_AFTER_S:
+                    self._attempts = 0
                 link = await self._regain(loss)
         except Exception:
             # Nobody awaits this task before `close`: a fault of our own must reach the reader here.
@@ -246,32 +275,41 @@ class SignallingClient:
 
     async def _regain(self, loss: Loss) -> Link | None:
         """Wait and try until there is a link again; None when there is to be none."""
-        attempts = 0
+        is_told = False
         while self._state is not SignallingState.CLOSED:
             policy = self._reconnect
-            will_retry = policy is not None and policy.allows(attempts, loss.code)
-            if policy is None or not will_retry:
+            if policy is None or not policy.allows(self._attempts, loss.code):
                 self._finish(loss)
                 return None
-            if not attempts:
+            if not is_told:
                 self._emit(Disconnected(int(loss.code), loss.reason, will_retry=True))
+                is_told = True
             self._state = SignallingState.RECONNECTING
-            attempts += 1
-            least_s = floor_s(loss.code, self._retry_after_ms)
-            self._retry_after_ms = None
-            await asyncio.sleep(policy.delay_s(attempts, floor_s=least_s, spread=self._jitter()))
+            self._attempts += 1
+            await asyncio.sleep(self._delay_s(policy, loss))
             try:
                 link = await self._open()
             except SignallingConnectError as error:
-                loss = Loss(error.code, error.reason)
+                loss = Loss(error.code, error.reason, error.retry_after_ms)
             except TokenProviderError as error:
                 loss = Loss(CloseCode.ABNORMAL, str(error))
+                if self._token_failures >= TOKEN_FAILURES_TOLD:
+                    self._emit(TokenProviderFailing(self._token_failures, str(error)))
             else:
                 RECONNECTS.inc()
                 self._welcomed(link, is_reconnect=True)
                 return link
-            logger.warning("signalling: attempt %d to reconnect failed: %s", attempts, loss.reason)
+            logger.warning("signalling: attempt %d to reconnect failed: %s", self._attempts, loss.reason)
         return None
+
+    def _delay_s(self, policy: Backoff, loss: Loss) -> float:
+        asked_ms = max(loss.retry_after_ms or 0, self._retry_after_ms or 0)
+        self._retry_after_ms = None
+        least_s = floor_s(loss.code, asked_ms)
+        if loss.code == CloseCode.TOKEN_EXPIRED and self._attempts == 1 and not least_s:
+            # Nothing is wrong with the server or the way to it.
+            return 0.0
+        return policy.delay_s(self._attempts, floor_s=least_s, spread=self._jitter())
 
     def _deliver(self, frame: Incoming) -> bool:
         if isinstance(frame, GoingAway):
@@ -313,40 +351,16 @@ class SignallingClient:
                 code = error.code
             except AckTimeoutError:
                 code = "timeout"
+            except FrameTooLargeError:
+                code = "too_large"
+            except NotConnectedError:
+                code = "not_sent"
             except DisconnectedError:
                 return
             else:
                 return
         logger.warning("signalling: a channel was not given back after a reconnect: %s", code)
         self._emit(SubscriptionLost(channel, code))
-
-
-def _key_source(key: str) -> Callable[[], Awaitable[tuple[str, str]]]:
-    async def source() -> tuple[str, str]:
-        return "key", key
-
-    return source
-
-
-def _token_source(
-    provider: TokenProvider | None, timeout_s: float
-) -> Callable[[], Awaitable[tuple[str, str]]]:
-    async def source() -> tuple[str, str]:
-        assert provider is not None
-        try:
-            async with asyncio.timeout(timeout_s):
-                token = await provider()
-        except TimeoutError:
-            raise TokenProviderError(f"the token provider took longer than {timeout_s:g} s") from None
-        except Exception as error:
-            # The provider is the application's; whatever it raises counts as one failed attempt. Its text
-            # may hold a credential, its kind does not.
-            raise TokenProviderError(f"the token provider failed with {type(error).__name__}") from None
-        if not isinstance(token, str) or not token:
-            raise TokenProviderError("the token provider returned no token")
-        return "token", token
-
-    return source
 
 
 def _check_channel(channel: str) -> None:

@@ -1,26 +1,19 @@
-"""The signalling client against the real hub, and against servers that misbehave."""
+"""The signalling client from construction to close, against the real hub."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import socket
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from prometheus_client import REGISTRY
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 
 from agent.realtime.backoff import Backoff
-from agent.realtime.codes import CloseCode
 from agent.realtime.errors import (
-    AckTimeoutError,
     DisconnectedError,
     FrameTooLargeError,
     NotConnectedError,
@@ -29,83 +22,29 @@ from agent.realtime.errors import (
     SignallingError,
     TokenProviderError,
 )
-from agent.realtime.events import MAX_WAITING_EVENTS, Connected, Disconnected, SubscriptionLost
+from agent.realtime.events import MAX_WAITING_EVENTS, Connected, Disconnected
 from agent.realtime.frames import (
     Direct,
-    ErrorFrame,
     GoingAway,
     Member,
     Message,
     Presence,
-    Welcome,
     encode,
 )
-from agent.realtime.ice import IceServer
 from agent.realtime.link import Timeouts
 from agent.realtime.signalling import SignallingClient, SignallingState
 from agent.realtime.tokens import mint_token
+from tests.agent.realtime.signalling_parts import (
+    KEY,
+    WELCOME,
+    Prompt,
+    expect,
+    scripted,
+    welcome_and_wait,
+)
 from tests.conftest import RunningHub, StartHub
 
-T = TypeVar("T")
-WELCOME = encode(Welcome("me", None, 1, 65536))
-KEY = "pk_live_very/secret+key="
-
-
-@dataclass(frozen=True)
-class Prompt(Backoff):
-    """Tries again at once and records what it was asked."""
-
-    max_attempts: int | None = 3
-    asked: list[tuple[int, float]] = field(default_factory=list)
-
-    def delay_s(self, attempt: int, *, floor_s: float, spread: float) -> float:
-        assert -1 <= spread <= 1
-        self.asked.append((attempt, floor_s))
-        return 0.0
-
-
-Script = Callable[[ServerConnection], Awaitable[None]]
-
-
-@asynccontextmanager
-async def scripted(*scripts: Script) -> AsyncIterator[str]:
-    """A server that plays one script per connection, the last one for all that follow."""
-    remaining = list(scripts)
-
-    async def play(websocket: ServerConnection) -> None:
-        script = remaining.pop(0) if len(remaining) > 1 else remaining[0]
-        await script(websocket)
-
-    async with serve(play, "127.0.0.1", 0) as server:
-        yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
-
-
-async def welcome_and_wait(websocket: ServerConnection) -> None:
-    await websocket.send(WELCOME)
-    async for _ in websocket:
-        pass
-
-
-def welcome_and_close(code: int, reason: str = "") -> Script:
-    async def script(websocket: ServerConnection) -> None:
-        await websocket.send(WELCOME)
-        await websocket.close(code, reason)
-
-    return script
-
-
-async def expect(client: SignallingClient, kind: type[T]) -> T:
-    event = await anext(client.events())
-    assert isinstance(event, kind), event
-    return event
-
-
-def drop_all(hub: RunningHub, code: CloseCode = CloseCode.GOING_AWAY) -> None:
-    for connection in list(hub.hub._connections.values()):
-        connection.close(code, "dropped by the test")
-
-
-# ---- construction ---------------------------------------------------------------------------------------
+# ---- construction ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -149,7 +88,7 @@ def test_exactly_one_credential(arguments: dict[str, Any]) -> None:
         SignallingClient("wss://host", **arguments)
 
 
-# ---- an ordinary session --------------------------------------------------------------------------------
+# ---- an ordinary session ---------------------------------------------------------------------------------
 
 
 async def test_a_session(hub: RunningHub) -> None:
@@ -236,7 +175,7 @@ async def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(
         assert client.state is SignallingState.CONNECTED
 
 
-# ---- first connect --------------------------------------------------------------------------------------
+# ---- first connect ---------------------------------------------------------------------------------------
 
 
 async def test_requests_before_connecting_fail_at_once() -> None:
@@ -337,344 +276,7 @@ async def test_connecting_can_be_cancelled_without_leaving_anything() -> None:
         assert client.state is SignallingState.IDLE
 
 
-# ---- strange servers ------------------------------------------------------------------------------------
-
-
-async def test_strange_frames_do_no_harm() -> None:
-    async def strange(websocket: ServerConnection) -> None:
-        await websocket.send(WELCOME)
-        for frame in (
-            "",
-            "nonsense",
-            "[]",
-            '{"type":"frame_of_the_future"}',
-            '{"type":"presence","channel":"room"}',
-            '{"type":"ack","requestId":"not ours"}',
-            '{"type":"error","code":"unknown_type"}',
-            '{"type":"error","code":"late","requestId":"not ours"}',
-            WELCOME.replace("me", "somebody else"),
-            b"\x00binary",
-            '{"type":"direct","from":"p","data":1}',
-        ):
-            await websocket.send(frame)
-        await websocket.wait_closed()
-
-    async with scripted(strange) as url, SignallingClient(url, key="k") as client:
-        assert (await expect(client, Connected)).peer_id == "me"
-        assert await expect(client, Direct) == Direct("p", 1)
-        assert client.peer_id == "me"
-
-
-async def test_an_error_that_answers_nothing_of_ours_is_an_event() -> None:
-    async def complaining(websocket: ServerConnection) -> None:
-        await websocket.send(WELCOME)
-        await websocket.send('{"type":"error","code":"account_suspended"}')
-        await websocket.wait_closed()
-
-    async with scripted(complaining) as url, SignallingClient(url, key="k") as client:
-        await expect(client, Connected)
-        assert await expect(client, ErrorFrame) == ErrorFrame("account_suspended")
-
-
-async def test_no_answer_in_time() -> None:
-    async with (
-        scripted(welcome_and_wait) as url,
-        SignallingClient(url, key="k", timeouts=Timeouts(ack_s=0.05)) as client,
-    ):
-        with pytest.raises(AckTimeoutError):
-            await client.publish("room", 1)
-
-
-async def test_a_frame_beyond_a_mebibyte_costs_the_connection() -> None:
-    async def huge(websocket: ServerConnection) -> None:
-        await websocket.send(WELCOME)
-        await websocket.send("x" * 1_048_577)
-        await websocket.wait_closed()
-
-    async with scripted(huge) as url, SignallingClient(url, key="k", reconnect=None) as client:
-        await expect(client, Connected)
-        assert (await expect(client, Disconnected)).code == 1009
-
-
-# ---- keepalive ------------------------------------------------------------------------------------------
-
-
-async def test_a_dead_line_is_given_up_and_replaced() -> None:
-    closed: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-
-    async def dead(websocket: ServerConnection) -> None:
-        await websocket.send(WELCOME)
-        await websocket.wait_closed()
-        closed.set_result(websocket.close_code)
-
-    async def talking(websocket: ServerConnection) -> None:
-        await websocket.send(WELCOME)
-        while True:
-            await websocket.send('{"type":"pong"}')
-            await asyncio.sleep(0.02)
-
-    async with scripted(dead, talking) as url:
-        client = SignallingClient(url, key="k", reconnect=Prompt(), timeouts=Timeouts(inactivity_s=0.2))
-        async with client:
-            await expect(client, Connected)
-            assert await expect(client, Disconnected) == Disconnected(4000, "inactivity", True)
-            assert (await expect(client, Connected)).is_reconnect
-            assert await closed == 4000
-
-
-async def test_a_quiet_line_is_asked_for_a_sign_of_life_and_pong_keeps_it() -> None:
-    pings: asyncio.Queue[str] = asyncio.Queue()
-
-    async def answering(websocket: ServerConnection) -> None:
-        await websocket.send(WELCOME)
-        async for text in websocket:
-            pings.put_nowait(str(text))
-            await websocket.send('{"type":"pong"}')
-
-    async with (
-        scripted(answering) as url,
-        SignallingClient(url, key="k", timeouts=Timeouts(inactivity_s=1.8)) as client,
-    ):
-        # Two pings are more than the timeout: without the pongs the line would have been given up.
-        assert [await pings.get() for _ in range(2)] == ['{"type":"ping"}'] * 2
-        assert client.state is SignallingState.CONNECTED
-
-
-# ---- reconnecting ---------------------------------------------------------------------------------------
-
-
-async def test_after_a_loss_it_comes_back_and_subscribes_again(hub: RunningHub) -> None:
-    policy = Prompt()
-    async with SignallingClient(hub.url, key=hub.key, reconnect=policy) as client:
-        first = await expect(client, Connected)
-        await client.subscribe("room", include_sender_metadata=True)
-        await client.subscribe("left")
-        await client.unsubscribe("left")
-        assert await expect(client, Presence) == Presence("room")
-        assert await expect(client, Presence) == Presence("left")
-        drop_all(hub)
-        assert await expect(client, Disconnected) == Disconnected(1001, "dropped by the test", True)
-        again = await expect(client, Connected)
-        assert again.is_reconnect
-        assert again.peer_id != first.peer_id
-        assert await expect(client, Presence) == Presence("room")
-        assert hub.hub.rooms.members("left") == ()
-        assert policy.asked == [(1, 0.0)]
-        drop_all(hub)
-        await expect(client, Disconnected)
-        await expect(client, Connected)
-        # A success starts the count afresh.
-        assert policy.asked == [(1, 0.0), (1, 0.0)]
-
-
-async def test_the_metadata_wish_survives_a_reconnect(hub: RunningHub) -> None:
-    async def provider() -> str:
-        return mint_token(hub.key_id, hub.secret, peer_id="p", channels=["room"], peer_metadata={"n": 1})[0]
-
-    async with SignallingClient(hub.url, key=hub.key, reconnect=Prompt()) as client:
-        await client.subscribe("room", include_sender_metadata=True)
-        drop_all(hub)
-        while not isinstance(await anext(client.events()), Disconnected):
-            pass
-        await expect(client, Connected)
-        await expect(client, Presence)
-        async with SignallingClient(hub.url, token_provider=provider) as other:
-            await other.publish("room", 1)
-            assert await expect(client, Message) == Message("room", "p", 1, {"n": 1})
-
-
-async def test_a_new_token_for_every_connection(hub: RunningHub) -> None:
-    calls = 0
-
-    async def provider() -> str:
-        nonlocal calls
-        calls += 1
-        return mint_token(hub.key_id, hub.secret, peer_id=f"p{calls}", channels=["room"])[0]
-
-    async with SignallingClient(hub.url, token_provider=provider, reconnect=Prompt()) as client:
-        assert (await expect(client, Connected)).peer_id == "p1"
-        drop_all(hub, CloseCode.TOKEN_EXPIRED)
-        assert (await expect(client, Disconnected)).code == 4002
-        assert (await expect(client, Connected)).peer_id == "p2"
-
-
-async def test_an_expired_token_is_replaced_without_anyone_asking(start_hub: StartHub) -> None:
-    now_s = time.time()
-    lifetimes_s = [60, 600]
-
-    async def provider() -> str:
-        lifetime_s = lifetimes_s.pop(0)
-        return mint_token(hub.key_id, hub.secret, peer_id="p", channels=["r"], expires_in_s=lifetime_s)[0]
-
-    async with (
-        start_hub(clock=lambda: now_s + 59) as hub,
-        SignallingClient(hub.url, token_provider=provider, reconnect=Prompt()) as client,
-    ):
-        await expect(client, Connected)
-        assert (await expect(client, Disconnected)).code == 4002
-        assert (await expect(client, Connected)).is_reconnect
-
-
-@pytest.mark.parametrize("code", [4001, 4003, 4012, 4020])
-async def test_terminal_codes_end_it(code: int) -> None:
-    async with scripted(welcome_and_close(code, "enough")) as url:
-        client = SignallingClient(url, key="k", reconnect=Prompt())
-        await client.connect()
-        assert [event async for event in client.events()][1:] == [Disconnected(code, "enough", False)]
-        assert client.state is SignallingState.CLOSED
-        await client.close()
-
-
-async def test_a_full_plan_is_given_half_a_minute() -> None:
-    policy = Prompt()
-    async with (
-        scripted(welcome_and_close(4010), welcome_and_wait) as url,
-        SignallingClient(url, key="k", reconnect=policy) as client,
-    ):
-        await expect(client, Connected)
-        await expect(client, Disconnected)
-        await expect(client, Connected)
-    assert policy.asked == [(1, 30.0)]
-
-
-async def test_going_away_says_how_long_to_wait(start_hub: StartHub) -> None:
-    policy = Prompt(max_attempts=1)
-    async with start_hub() as hub, SignallingClient(hub.url, key=hub.key, reconnect=policy) as client:
-        await expect(client, Connected)
-        await hub.hub.close(retry_after_ms=1500)
-        assert await expect(client, GoingAway) == GoingAway(1500)
-        assert await expect(client, Disconnected) == Disconnected(1001, "server shutdown", True)
-        assert await expect(client, Disconnected) == Disconnected(503, "going_away", False)
-    assert policy.asked == [(1, 1.5)]
-
-
-async def test_when_the_attempts_are_used_up_it_is_over() -> None:
-    policy = Prompt()
-    async with scripted(welcome_and_wait) as url:
-        client = SignallingClient(url, key="k", reconnect=policy)
-        await client.connect()
-        await expect(client, Connected)
-    # The server is gone, and its port with it.
-    first, last = [event async for event in client.events()]
-    assert isinstance(first, Disconnected)
-    assert first.will_retry
-    assert isinstance(last, Disconnected)
-    assert (last.code, last.will_retry) == (1006, False)
-    assert [attempt for attempt, _ in policy.asked] == [1, 2, 3]
-    assert client.state is SignallingState.CLOSED
-    with pytest.raises(NotConnectedError):
-        await client.publish("room", 1)
-
-
-async def test_without_reconnect_a_loss_is_final(hub: RunningHub) -> None:
-    async with SignallingClient(hub.url, key=hub.key, reconnect=None) as client:
-        await expect(client, Connected)
-        drop_all(hub)
-        assert await expect(client, Disconnected) == Disconnected(1001, "dropped by the test", False)
-
-
-async def test_a_failing_token_provider_uses_attempts_up(hub: RunningHub) -> None:
-    calls = 0
-
-    async def provider() -> str:
-        nonlocal calls
-        calls += 1
-        if calls in {2, 3}:
-            raise RuntimeError
-        return mint_token(hub.key_id, hub.secret, peer_id="p", channels=["room"])[0]
-
-    policy = Prompt()
-    async with SignallingClient(hub.url, token_provider=provider, reconnect=policy) as client:
-        await expect(client, Connected)
-        drop_all(hub)
-        await expect(client, Disconnected)
-        assert (await expect(client, Connected)).is_reconnect
-    assert [attempt for attempt, _ in policy.asked] == [1, 2, 3]
-
-
-async def test_requests_under_way_fail_when_the_line_breaks() -> None:
-    async def breaking(websocket: ServerConnection) -> None:
-        await websocket.send(WELCOME)
-        await websocket.recv()
-        await websocket.recv()
-        websocket.transport.abort()
-
-    async with (
-        scripted(breaking, welcome_and_wait) as url,
-        SignallingClient(url, key="k", reconnect=Prompt()) as client,
-    ):
-        answers = await asyncio.gather(client.publish("r", 1), client.send("p", 1), return_exceptions=True)
-        assert [type(answer) for answer in answers] == [DisconnectedError] * 2
-
-
-async def test_a_subscription_not_given_back_is_told() -> None:
-    async def granting(websocket: ServerConnection) -> None:
-        await websocket.send(WELCOME)
-        request = json.loads(await websocket.recv())
-        await websocket.send(json.dumps({"type": "ack", "requestId": request["requestId"]}))
-        await websocket.close(1001)
-
-    asked = 0
-
-    async def refusing(websocket: ServerConnection) -> None:
-        nonlocal asked
-        await websocket.send(WELCOME)
-        async for text in websocket:
-            asked += 1
-            answer = {"type": "error", "code": "backend_error", "requestId": json.loads(text)["requestId"]}
-            await websocket.send(json.dumps(answer))
-
-    async with scripted(granting, refusing) as url:
-        client = SignallingClient(url, key="k", reconnect=Prompt(), timeouts=Timeouts(replay_pause_s=0))
-        async with client:
-            await client.subscribe("room")
-            for kind in (Connected, Disconnected, Connected):
-                await expect(client, kind)
-            assert await expect(client, SubscriptionLost) == SubscriptionLost("room", "backend_error")
-    assert asked == 4
-
-
-async def test_a_refused_subscription_is_not_tried_again(hub: RunningHub) -> None:
-    async with SignallingClient(hub.url, key=hub.key, reconnect=Prompt()) as client:
-        await expect(client, Connected)
-        with pytest.raises(ServerRequestError):
-            await client.subscribe("_system/x")
-        await client.subscribe("room")
-        await expect(client, Presence)
-        drop_all(hub)
-        await expect(client, Disconnected)
-        await expect(client, Connected)
-        assert await expect(client, Presence) == Presence("room")
-
-
-# ---- ICE servers ----------------------------------------------------------------------------------------
-
-
-async def test_ice_servers_are_kept_over_reconnects_until_replaced() -> None:
-    stun = {"urls": "stun:a.example"}
-    offers: list[Any] = [[stun], None, [{"urls": "http://bad"}], [stun, stun], []]
-    seen = []
-
-    def offering(servers: Any) -> Script:
-        async def script(websocket: ServerConnection) -> None:
-            metadata = None if servers is None else {"iceServers": servers}
-            await websocket.send(encode(Welcome("me", None, 1, 65536, metadata)))
-            await websocket.close(1001)
-
-        return script
-
-    async with scripted(*map(offering, offers), welcome_and_wait) as url:
-        client = SignallingClient(url, key="k", reconnect=Prompt())
-        async with client:
-            while len(seen) < len(offers):
-                event = await anext(client.events())
-                if isinstance(event, Connected):
-                    seen.append(event.ice_servers)
-    one = (IceServer(("stun:a.example",)),)
-    assert seen == [one, one, one, one * 2, ()]
-
-
-# ---- bounds and endings ---------------------------------------------------------------------------------
+# ---- bounds and endings ----------------------------------------------------------------------------------
 
 
 async def test_a_reader_who_does_not_read_gets_a_fresh_picture() -> None:
@@ -756,7 +358,7 @@ async def test_closing_while_connecting() -> None:
             await connecting
 
 
-# ---- secrets --------------------------------------------------------------------------------------------
+# ---- secrets ---------------------------------------------------------------------------------------------
 
 
 async def test_the_credential_shows_nowhere(caplog: pytest.LogCaptureFixture) -> None:
