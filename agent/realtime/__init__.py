@@ -1,6 +1,7 @@
 """The room layer: a signalling client, a WebRTC peer, and audio out of it and into it."""
 
 from agent.realtime.backoff import Backoff
+from agent.realtime.control import ControlPlane, Plan, Token, Usage
 from agent.realtime.errors import (
     AckTimeoutError,
     DisconnectedError,
@@ -27,14 +28,18 @@ from agent.realtime.peer_events import (
 )
 from agent.realtime.receive import iter_audio, iter_speech
 from agent.realtime.remote import RemotePeer
+from agent.realtime.rest import RestError
 from agent.realtime.source import AudioSource
-from agent.realtime.tokens import mint_token
+from agent.realtime.tokens import LISTENER, PARTICIPANT, mint_token
 from agent.realtime.turn_secret import shared_secret_credential
 
 __all__ = [
+    "LISTENER",
+    "PARTICIPANT",
     "AckTimeoutError",
     "AudioSource",
     "Backoff",
+    "ControlPlane",
     "DataReceived",
     "DisconnectedError",
     "FatalError",
@@ -46,15 +51,19 @@ __all__ = [
     "PeerEvents",
     "PeerJoined",
     "PeerLeft",
+    "Plan",
     "RemotePeer",
+    "RestError",
     "ServerRequestError",
     "SignallingConnectError",
     "SignallingError",
     "StateChanged",
     "Timeouts",
+    "Token",
     "TokenProviderError",
     "TrackAdded",
     "TrackEnded",
+    "Usage",
     "iter_audio",
     "iter_speech",
     "mint_token",

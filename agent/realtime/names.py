@@ -25,6 +25,11 @@ def is_channel(name: str) -> bool:
     return _is_name(name, MAX_CHANNEL_CHARS)
 
 
+def is_sendable_channel(name: str) -> bool:
+    """The stricter rule for what goes out: at most 256 bytes of UTF-8 besides."""
+    return is_channel(name) and len(name.encode()) <= MAX_CHANNEL_CHARS
+
+
 def is_peer_id(peer_id: str) -> bool:
     """Whether `peer_id` may name a peer: 1–128 characters, no control characters."""
     return _is_name(peer_id, MAX_PEER_ID_CHARS)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
 import jwt
 import pytest
 
-from agent.realtime.tokens import mint_token
+from agent.realtime import IceServer, mint_token, parse_ice_servers
 
 SECRET = "sk_secret_" + "x" * 32
 GOOD: dict[str, Any] = {"peer_id": "~agent", "channels": ["room"]}
@@ -53,17 +54,41 @@ def test_metadata_is_left_out_when_there_is_none() -> None:
         ({"channels": []}, "channels"),
         ({"channels": ["c"] * 101}, "channels"),
         ({"channels": ["a\n"]}, "channels"),
+        ({"channels": ["é" * 129]}, "bytes"),
+        ({"channels": ["_Internal/x"]}, "must not begin with"),
+        ({"permissions": ["send"] * 17}, "permissions"),
         ({"permissions": ["dance"]}, "permissions"),
         ({"expires_in_s": 0}, "expires_in_s"),
         ({"expires_in_s": 86_401}, "expires_in_s"),
         ({"metadata": {"x": "x" * 8192}}, "metadata"),
         ({"peer_metadata": {"x": "x" * 4096}}, "peerMetadata"),
         ({"peer_metadata": {"x": float("nan")}}, "JSON"),
+        ({"peer_metadata": {"x": json.loads("[" * 200 + "]" * 200)}}, "nested"),
+        ({"metadata": {"iceServers": "turn:x"}}, "iceServers"),
+        ({"metadata": {"iceServers": []}, "ice_servers": []}, "not both"),
+        ({"ice_servers": [IceServer(("http://x",))]}, "iceServers"),
     ],
 )
 def test_what_a_server_would_refuse_is_refused_here(change: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         mint_token("k", SECRET, **(GOOD | change))
+
+
+def test_ice_servers_go_where_the_holder_looks_for_them() -> None:
+    servers = [IceServer(("stun:s",)), IceServer(("turn:a", "turn:b"), "u", "c")]
+    token, _ = mint_token("k", SECRET, **GOOD, metadata={"a": 1}, ice_servers=servers)
+    metadata = jwt.decode(token, SECRET, algorithms=["HS256"])["metadata"]
+    assert metadata["a"] == 1
+    assert parse_ice_servers(metadata["iceServers"]) == tuple(servers)
+
+
+@pytest.mark.parametrize(
+    ("key_id", "secret"), [(SECRET, "sk_id_1"), ("", SECRET), ("k", ""), ("k", "sk_id_1")]
+)
+def test_a_pair_the_wrong_way_round_is_refused_without_showing_it(key_id: str, secret: str) -> None:
+    with pytest.raises(ValueError, match=r"of (a secret|the) pair") as caught:
+        mint_token(key_id, secret, **GOOD)
+    assert SECRET not in str(caught.value)
 
 
 def test_no_permissions_is_a_choice() -> None:
