@@ -90,16 +90,22 @@ def mint(raw: bytes, key: SecretKey) -> JsonObject:
     whole = isinstance(expires_in_s, int) and not isinstance(expires_in_s, bool)
     if not whole or not 1 <= expires_in_s <= MAX_EXPIRES_IN_S:
         raise invalid(f"expiresInSec must be a whole number, 1-{MAX_EXPIRES_IN_S}")
-    token, expires_at = mint_token(
-        key.key_id,
-        key.secret,
-        peer_id=peer_id,
-        channels=_token_channels(body, key),
-        permissions=_token_permissions(body, key),
-        expires_in_s=expires_in_s,
-        metadata=_object(body, "metadata", MAX_METADATA_BYTES),
-        peer_metadata=_object(body, "peerMetadata", MAX_PEER_METADATA_BYTES),
-    )
+    channels, permissions = _token_channels(body, key), _token_permissions(body, key)
+    metadata = _object(body, "metadata", MAX_METADATA_BYTES)
+    peer_metadata = _object(body, "peerMetadata", MAX_PEER_METADATA_BYTES)
+    try:
+        token, expires_at = mint_token(
+            key.key_id,
+            key.secret,
+            peer_id=peer_id,
+            channels=channels,
+            permissions=permissions,
+            expires_in_s=expires_in_s,
+            metadata=metadata,
+            peer_metadata=peer_metadata,
+        )
+    except ValueError as error:
+        raise invalid(str(error)) from None
     return {"token": token, "expiresAt": expires_at}
 
 

@@ -62,7 +62,10 @@ def mint_token(
     if ice_servers is not None:
         if metadata is not None and "iceServers" in metadata:
             raise ValueError("give ice_servers or metadata with iceServers, not both")
-        metadata = {**(metadata or {}), "iceServers": [server.to_json() for server in ice_servers]}
+        servers = [server.to_json() for server in ice_servers]
+        if parse_ice_servers(servers) is None:
+            raise ValueError("ice_servers must be at most 16 with stun:, stuns:, turn: or turns: addresses")
+        metadata = {**(metadata or {}), "iceServers": servers}
     check_claims(
         peer_id,
         channels=channels,
@@ -117,9 +120,6 @@ def check_claims(
             continue
         if json_bytes(dict(value)) > max_bytes or not is_shallow(dict(value)):
             raise ValueError(f"{name} must be at most {max_bytes} bytes of JSON, not deeply nested")
-    servers = (metadata or {}).get("iceServers")
-    if servers is not None and parse_ice_servers(servers) is None:
-        raise ValueError("metadata.iceServers must be a list of at most 16 {urls, username, credential}")
 
 
 def json_bytes(value: Any) -> int:

@@ -234,6 +234,7 @@ async def test_a_bare_token_may_what_its_key_may(start_hub: StartHub) -> None:
         ({"channels": [5]}, (400, "invalid_request")),
         ({"channels": ["\x00"]}, (400, "invalid_request")),
         ({"channels": ["app/x"] * 101}, (400, "invalid_request")),
+        ({"channels": ["app/" + "é" * 127]}, (400, "invalid_request")),
         ({"channels": ["_Metered/x"]}, (400, "channel_reserved")),
         ({"channels": ["elsewhere"]}, (403, "channel_not_authorized")),
         ({"channels": ["**"]}, (403, "channel_not_authorized")),

@@ -8,9 +8,14 @@ from typing import Any
 import pytest
 from rest_server import RestServer, answering, rest_server
 
+from agent.hub import HubOptions, SecretKey
 from agent.realtime import ControlPlane, RestError
+from agent.realtime.codes import Action, CloseCode
 from agent.realtime.control import Plan, Usage
-from agent.realtime.frames import Member
+from agent.realtime.events import Disconnected, EventStream
+from agent.realtime.frames import Member, Message
+from agent.realtime.signalling import SignallingClient
+from tests.conftest import RunningHub, StartHub
 
 KEY_ID, SECRET = "sk_id_1", "sk_secret_of_the_test"
 #: As section "usage" of the service's documentation has it.
@@ -154,3 +159,62 @@ def test_a_credential_that_cannot_be_one_is_refused(key_id: str, secret: str, co
 def test_the_secret_does_not_show(server: RestServer) -> None:
     control = ControlPlane(server.url, key_id=KEY_ID, secret=SECRET)
     assert SECRET not in repr(control) + repr(vars(control))
+
+
+# ---- against the hub, a control plane that is really there -----------------------------------------------
+
+
+async def first(events: EventStream, kind: type[Any]) -> Any:
+    async for event in events:
+        if isinstance(event, kind):
+            return event
+    raise AssertionError("the client has ended")
+
+
+@pytest.fixture
+async def real(hub: RunningHub) -> AsyncIterator[ControlPlane]:
+    url = f"http://127.0.0.1:{hub.port}"
+    async with ControlPlane(url, key_id=hub.key_id, secret=hub.secret) as client:
+        yield client
+
+
+async def test_a_hub_is_controlled(hub: RunningHub, real: ControlPlane) -> None:
+    room, name = "app/room", "~agent/1 x"
+
+    async def provide() -> str:
+        token = await real.create_token(name, channels=[room], peer_metadata={"name": "Ä"})
+        return token.token
+
+    async with SignallingClient(hub.url, token_provider=provide) as client:
+        events = client.events()
+        assert await real.peers(room) == ()
+        await client.subscribe(room, include_sender_metadata=True)
+        assert await real.peers(room) == (Member(name, {"name": "Ä"}),)
+        await real.publish(room, {"n": [1, None]}, sender="clock", peer_metadata={"role": "clock"})
+        message = await first(events, Message)
+        assert message == Message(room, "clock", {"n": [1, None]}, {"role": "clock"})
+        assert (await real.usage()).concurrent_now == 1
+        assert await real.disconnect(name) == 1
+        gone = await first(events, Disconnected)
+        assert gone.code == CloseCode.ADMIN_DISCONNECT
+    assert await real.disconnect(name) == 0
+
+
+async def test_a_hub_refuses_in_its_own_words(start_hub: StartHub) -> None:
+    narrow = SecretKey("sk_id_n", "sk_secret_" + "n" * 32, ("app/*",), frozenset({Action.SUBSCRIBE}))
+    async with start_hub(HubOptions(secret_keys=(narrow,))) as hub:
+        url = f"http://127.0.0.1:{hub.port}"
+        async with ControlPlane(url, key_id="sk_id_n", secret=narrow.secret) as control:
+            for call, status, code in (
+                (control.create_token("p", channels=["other"]), 403, "channel_not_authorized"),
+                (control.create_token("p", permissions=["send"]), 403, "action_not_permitted"),
+                (control.peers("app/room"), 403, "action_not_permitted"),
+                (control.publish("app/room", 1), 403, "action_not_permitted"),
+                (control.create_token("p", metadata={}, channels=[]), 400, "invalid_request"),
+            ):
+                with pytest.raises(RestError) as caught:
+                    await call
+                assert (caught.value.status, caught.value.code) == (status, code)
+        async with ControlPlane(url, key_id="sk_id_n", secret="sk_secret_wrong") as control:
+            with pytest.raises(RestError, match="unauthorized"):
+                await control.usage()
