@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from types import FrameType
 
 import uvicorn
 
@@ -22,20 +20,16 @@ from agent.dispatch.local import LocalDispatcher
 from agent.hub import UVICORN_OPTIONS
 from agent.personas import Personas
 from agent.ratelimit import RateLimit, RateLimiter
-from agent.settings import LOOPBACK_HOSTS, Settings, SettingsError
+from agent.serving import WILDCARDS, GracefulServer, listen, reachable
+from agent.settings import LOOPBACK_HOSTS, Settings
 from pipelines.engines import Engines, Progress
 
 _log = logging.getLogger(__name__)
-# Below warnings it tells of every connection and, at debug level, logs signalling addresses, which hold the
-# callers' tokens.
-logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-
 #: On this machine there are no strangers, but there may be a program gone wild.
 _LOCAL_LIMIT = RateLimit(per_minute=6000, burst=600)
-#: Addresses that mean "every interface": nobody can call the service by them.
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 #: Where agents find the service that they belong to, when it listens on one address of a network.
 _OWN_HOST = "127.0.0.1"
+_ADVICE = "choose another with --set server.port=…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +39,11 @@ class RunningService:
     #: ``http://127.0.0.1:8000``
     url: str
     engines: Engines
-    _server: _Server
+    _server: GracefulServer
 
     async def stopped(self) -> None:
         """Returns when the service is asked to stop (Ctrl-C, SIGTERM)."""
         await self._server.asked_to_stop.wait()
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to the service: agents say goodbye before the sockets go."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.asked_to_stop = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self.asked_to_stop.is_set():
-            # Asked twice: somebody is in a hurry.
-            super().handle_exit(signal.Signals(sig), frame)
-        self._loop.call_soon_threadsafe(self.asked_to_stop.set)
 
 
 @asynccontextmanager
@@ -91,14 +70,14 @@ async def running_service(
             if access.hub is not None:
                 access.url = f"ws://{_own_host(settings.server.host)}:{own_port}"
             dispatcher = LocalDispatcher(settings, engines, personas, access)
-            server = _Server(_config(settings, personas, dispatcher, access, engines))
+            server = GracefulServer(_config(settings, personas, dispatcher, access, engines))
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             tasks.create_task(server.serve(sockets=listeners))
             stack.callback(setattr, server, "should_exit", True)
             if access.hub is not None:
                 stack.push_async_callback(access.hub.close)
             await stack.enter_async_context(dispatcher)
-            yield RunningService(f"http://{_reachable(settings.server.host)}:{port}", engines, server)
+            yield RunningService(f"http://{reachable(settings.server.host)}:{port}", engines, server)
 
 
 def settle_memory() -> None:
@@ -142,35 +121,12 @@ def _listeners(host: str, port: int) -> Iterator[list[socket.socket]]:
     Agents join their own service's rooms without TLS, which a `Peer` does over loopback only.
     """
     with ExitStack() as stack:
-        sockets = [stack.enter_context(_listen(host, port))]
-        if _own_host(host) != _reachable(host):
-            sockets.append(stack.enter_context(_listen(_OWN_HOST, 0)))
+        sockets = [stack.enter_context(listen(host, port, advice=_ADVICE))]
+        if _own_host(host) != reachable(host):
+            sockets.append(stack.enter_context(listen(_OWN_HOST, 0, advice=_ADVICE)))
         yield sockets
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sends small frames without delay only on sockets that name their protocol.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(256)
-    except OSError as error:
-        listener.close()
-        raise SettingsError(
-            f"cannot listen on {host} port {port}: {error.strerror}; another service may be using it: "
-            "choose another with --set server.port=…"
-        ) from None
-    return listener
 
 
 def _own_host(host: str) -> str:
     """Where this process finds itself."""
-    return _reachable(host) if host in (*LOOPBACK_HOSTS, *_WILDCARDS) else _OWN_HOST
-
-
-def _reachable(host: str) -> str:
-    if host in _WILDCARDS:
-        return _WILDCARDS[host]
-    return f"[{host}]" if ":" in host else host
+    return reachable(host) if host in (*LOOPBACK_HOSTS, *WILDCARDS) else _OWN_HOST

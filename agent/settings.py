@@ -17,6 +17,7 @@ import yaml
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from rapidfuzz import process
 
+from agent.realtime.codes import Action
 from pipelines.options import (
     LlmOptions,
     ModelsOptions,
@@ -39,6 +40,12 @@ WELL_KNOWN_ENV = {
     "HF_ENDPOINT": "models.hub_url",
 }
 METERED_URL = "wss://rms.metered.ca"
+#: What `voice-agent hub` accepts on this machine when nothing else is configured.
+DEVELOPMENT_KEY = "pk_development"
+DEVELOPMENT_SECRET_ID = "sk_id_development"
+DEVELOPMENT_SECRET = "sk_secret_development_everybody_knows_this"
+#: HMAC-SHA256 wants as many bytes as it gives (RFC 7518, 3.2).
+MIN_SECRET_CHARS = 32
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
@@ -104,6 +111,74 @@ class RoomsOptions(Section):
         return self
 
 
+class HubKey(Section):
+    #: A publishable key (``pk_…``): whoever shows it may come in.
+    key: SecretStr
+    #: Rooms it is good for: names, ``*`` for any run of characters without a slash, ``**`` for any.
+    channels: tuple[str, ...] = ("**",)
+    actions: tuple[Action, ...] = tuple(Action)
+    #: Pages it may be used from, e.g. ``https://example.com`` or ``http://localhost:*``; null: any.
+    origins: tuple[str, ...] | None = None
+
+
+class HubSecretKey(Section):
+    #: The public half (``sk_id_…``), which a token names.
+    id: str
+    #: The secret half (``sk_secret_…``), which signs tokens.
+    secret: SecretStr
+    channels: tuple[str, ...] = ("**",)
+    actions: tuple[Action, ...] = tuple(Action)
+    origins: tuple[str, ...] | None = None
+
+    @model_validator(mode="after")
+    def _well_formed(self) -> HubSecretKey:
+        if not self.id or ":" in self.id:
+            raise ValueError("the id of a secret key is one word without a colon")
+        if len(self.secret.get_secret_value()) < MIN_SECRET_CHARS:
+            raise ValueError(f"the secret of a secret key has at least {MIN_SECRET_CHARS} characters")
+        return self
+
+
+class HubSettings(Section):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9292
+    #: None of either kind: well-known ones, on this machine alone.
+    keys: tuple[HubKey, ...] = ()
+    secret_keys: tuple[HubSecretKey, ...] = ()
+    #: What clients are told in their welcome unless their token names others.
+    ice_servers: tuple[IceServer, ...] = ()
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    #: Publishes and sends in a calendar month; None is no limit.
+    max_messages: Annotated[int, Field(ge=0)] | None = None
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.host in LOOPBACK_HOSTS
+
+    @property
+    def has_keys(self) -> bool:
+        return bool(self.keys or self.secret_keys)
+
+    @model_validator(mode="after")
+    def _safe_beyond_loopback(self) -> HubSettings:
+        if self.is_loopback:
+            return self
+        if not self.has_keys:
+            raise ValueError(
+                f"host {self.host} can be reached by others, so the well-known development keys will not do: "
+                "give keys of your own with --key or --secret-key, or in the section hub"
+            )
+        shown = {DEVELOPMENT_KEY, DEVELOPMENT_SECRET}
+        given = {key.key.get_secret_value() for key in self.keys}
+        given |= {key.secret.get_secret_value() for key in self.secret_keys}
+        if shown & given:
+            raise ValueError(
+                f"host {self.host} can be reached by others, and everybody knows the development keys: "
+                "choose others"
+            )
+        return self
+
+
 class AgentsOptions(Section):
     #: Agents that may be there at once.
     max_agents: Annotated[int, Field(ge=1, le=10_000)] = 20
@@ -124,6 +199,7 @@ class LogOptions(Section):
 class Settings(Section):
     server: ServerOptions = ServerOptions()
     rooms: RoomsOptions = RoomsOptions()
+    hub: HubSettings = HubSettings()
     agents: AgentsOptions = AgentsOptions()
     models: ModelsOptions = ModelsOptions()
     stt: SttOptions = SttOptions()
@@ -288,6 +364,6 @@ def _explain(error: Any, origin: Mapping[str, str]) -> str:
 
 def _may_hold_a_secret(location: list[str]) -> bool:
     # A mistake in the list of relays shows the whole entry, its password included, under any name.
-    if location[:2] == ["rooms", "ice_servers"]:
+    if location[1:2] == ["ice_servers"]:
         return True
     return any(word in part for part in location for word in ("key", "credential", "password", "secret"))

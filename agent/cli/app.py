@@ -36,7 +36,7 @@ SetOption = Annotated[
 ]
 
 #: Each module adds its commands to `app` when it is imported.
-COMMANDS = ("serve", "join", "call", "replay", "models", "doctor", "config")
+COMMANDS = ("serve", "hub", "join", "call", "replay", "models", "doctor", "config")
 
 
 def settings_from(config: Path | None, overrides: list[str] | None) -> Loaded:

@@ -1,6 +1,7 @@
 """An embedded signalling server that speaks the room protocol."""
 
 from .connection import MessageRate
+from .faults import Faults, parse_faults
 from .keys import ALL_ACTIONS, PublishableKey, SecretKey
 from .rest import rest_router
 from .server import UVICORN_OPTIONS, Hub, HubOptions
@@ -8,10 +9,12 @@ from .server import UVICORN_OPTIONS, Hub, HubOptions
 __all__ = [
     "ALL_ACTIONS",
     "UVICORN_OPTIONS",
+    "Faults",
     "Hub",
     "HubOptions",
     "MessageRate",
     "PublishableKey",
     "SecretKey",
+    "parse_faults",
     "rest_router",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from agent.realtime.tokens import (
 
 from .keys import KeyRing, PublishableKey, SecretKey
 from .rooms import Grant
+
+_PORT = re.compile(r":\d+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +92,7 @@ def _admit_key(key: PublishableKey, origin: str | None) -> Admission:
 def _check_origin(origin: str | None, allowed: frozenset[str] | None) -> None:
     if origin is None or allowed is None or origin in allowed:
         return
-    host, colon, port = origin.rpartition(":")
-    if (f"{origin}:*" if "/" in port or not colon else f"{host}:*") not in allowed:
+    if _PORT.sub("", origin) + ":*" not in allowed:
         raise HttpRefusedError(401, "origin_not_allowed", "this key may not be used from this origin")
 
 

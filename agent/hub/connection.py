@@ -49,7 +49,7 @@ class MessageRate:
 
 @dataclass(frozen=True, slots=True)
 class _Close:
-    code: CloseCode
+    code: int
     reason: str
 
 
@@ -94,7 +94,7 @@ class Connection:
         self._queued_bytes += len(text)
         self._wake.set()
 
-    def close(self, code: CloseCode, reason: str) -> None:
+    def close(self, code: int, reason: str) -> None:
         """End the connection once what is queued has been sent. The first reason given counts."""
         if self._closing is None:
             self._closing = _Close(code, reason)
@@ -138,7 +138,8 @@ class Connection:
     async def _read(self, handle: Callable[[ClientFrame], None]) -> None:
         while self._closing is None:
             event = await self._websocket.receive()
-            if event["type"] != "websocket.receive":
+            # The end may have come meanwhile, and then its rooms no longer know the connection.
+            if event["type"] != "websocket.receive" or self._closing is not None:
                 break
             self._take(event.get("text"), event.get("bytes"), handle)
         self._ended.set()

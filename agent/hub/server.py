@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 from fastapi import APIRouter
@@ -32,6 +33,7 @@ from agent.realtime.ice import IceServer
 
 from .auth import Admission, CloseRefusedError, HttpRefusedError, admit
 from .connection import CLOSE_DEADLINE_S, MAX_QUEUED_FRAMES, Connection, MessageRate
+from .faults import Faults, FaultyConnection
 from .keys import KeyRing, PublishableKey, SecretKey
 from .limits import AttemptLimiter
 from .rooms import Output, Rooms
@@ -81,6 +83,8 @@ class HubOptions:
     #: Publishes and sends of one connection; more close it with 4011. None: no limit.
     message_rate: MessageRate | None = field(default_factory=MessageRate)
     max_queued_frames: int = MAX_QUEUED_FRAMES
+    #: Faults made on purpose, for tests.
+    faults: Faults | None = None
 
 
 class Hub:
@@ -186,10 +190,7 @@ class Hub:
             raise CloseRefusedError(CloseCode.OVER_CONNECTION_LIMIT, "too many connections")
 
     async def _run(self, websocket: WebSocket, admission: Admission) -> None:
-        options = self.options
-        connection = Connection(
-            next(self._ids), websocket, options.message_rate, max_queued_frames=options.max_queued_frames
-        )
+        connection = self._connection(websocket)
         self._connections[connection.id] = connection
         self._idle.clear()
         CONNECTIONS.inc()
@@ -213,6 +214,13 @@ class Hub:
             self._deliver(self.rooms.disconnect(connection.id))
             if not self._connections:
                 self._idle.set()
+
+    def _connection(self, websocket: WebSocket) -> Connection:
+        options = self.options
+        make = Connection if options.faults is None else partial(FaultyConnection, faults=options.faults)
+        return make(
+            next(self._ids), websocket, options.message_rate, max_queued_frames=options.max_queued_frames
+        )
 
     def _handle(self, connection: Connection, frame: ClientFrame) -> None:
         if isinstance(frame, (Publish, Send)) and not self._usage.take_message(self._clock()):

@@ -419,7 +419,7 @@ async def test_beyond_the_quota_messages_are_dropped_and_receiving_goes_on(start
 
 
 async def test_a_token_key_may_be_bound_to_origins_too(start_hub: StartHub) -> None:
-    pages = frozenset({"https://good.example", "http://localhost:*"})
+    pages = frozenset({"https://good.example", "http://localhost:*", "http://[::1]:*"})
     pair = SecretKey("sk_id_web", SECRET, allowed_origins=pages)
     key = PublishableKey("pk_web", allowed_origins=pages)
     options = HubOptions(secret_keys=(pair,), publishable_keys=(key,), connects_per_minute=None)
@@ -427,10 +427,15 @@ async def test_a_token_key_may_be_bound_to_origins_too(start_hub: StartHub) -> N
         async with http(hub, f"{pair.key_id}:{SECRET}") as session:
             minted = (await session.post("/tokens", json={"peerId": "bob"})).json()["token"]
         for query in (f"token={minted}", "key=pk_web"):
-            for origin in (None, "https://good.example", "http://localhost:5173", "http://localhost"):
+            local = ("http://localhost:5173", "http://localhost", "http://[::1]", "http://[::1]:80")
+            for origin in (None, "https://good.example", *local):
                 async with client(hub, query, origin=origin) as raw:
                     assert (await raw.read())["type"] == "welcome"
-            for origin in ("https://localhost:5173", "http://localhost.evil.example:80", "null"):
+            for origin in (
+                "https://localhost:5173",
+                "http://localhost.evil:80",
+                "null",
+            ):
                 with pytest.raises(Exception, match="401"):
                     async with client(hub, query, origin=origin):
                         pass
