@@ -18,7 +18,7 @@ from urllib.parse import quote, quote_plus, urlencode, urlsplit
 
 import httpx
 
-from .link import is_loopback
+from .opening import is_loopback
 
 T = TypeVar("T")
 
