@@ -115,7 +115,7 @@ class Caller:
         await self._tasks.__aenter__()
         try:
             self._source.start()
-            self._peer.add_source(self._source, stream_id=CALLER_STREAM_ID)
+            self._peer.add_track(self._source, stream_id=CALLER_STREAM_ID)
             await self._peer.join(self._room)
         except SignallingError as error:
             await self.__aexit__(None, None, None)

@@ -117,7 +117,7 @@ class Worker:
         try:
             async with AudioSource() as source, self._connect() as peer:
                 self._peer = peer
-                peer.add_source(source, stream_id=VOICE_STREAM_ID, metadata={"role": ROLE_AGENT})
+                peer.add_track(source, stream_id=VOICE_STREAM_ID, metadata={"role": ROLE_AGENT})
                 outbox = Outbox(self.id, peer)
                 conversation = Conversation(
                     stt=self._engines.stt,

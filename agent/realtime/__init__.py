@@ -28,9 +28,11 @@ from agent.realtime.peer_events import (
 )
 from agent.realtime.receive import iter_audio, iter_speech
 from agent.realtime.remote import RemotePeer
+from agent.realtime.remote_tracks import RemoteTrack
 from agent.realtime.rest import RestError
 from agent.realtime.source import AudioSource
 from agent.realtime.tokens import LISTENER, PARTICIPANT, mint_token
+from agent.realtime.tracks import MediaSource
 from agent.realtime.turn_secret import shared_secret_credential
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "FatalError",
     "FrameTooLargeError",
     "IceServer",
+    "MediaSource",
     "NotConnectedError",
     "Peer",
     "PeerEvent",
@@ -53,6 +56,7 @@ __all__ = [
     "PeerLeft",
     "Plan",
     "RemotePeer",
+    "RemoteTrack",
     "RestError",
     "ServerRequestError",
     "SignallingConnectError",

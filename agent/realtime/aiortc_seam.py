@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import av
 import numpy as np
-from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpSender, RTCRtpTransceiver, rtp
+from aiortc import (
+    MediaStreamTrack,
+    RTCPeerConnection,
+    RTCRtpReceiver,
+    RTCRtpSender,
+    rtp,
+)
 from aiortc.jitterbuffer import JitterBuffer
+from aiortc.rtcrtpreceiver import RemoteStreamTrack
 from prometheus_client import Counter
 
 DROPPED_FRAMES = Counter(
@@ -22,7 +31,8 @@ DROPPED_FRAMES = Counter(
 
 #: Decoded frames kept for a slow reader, a second of them. Speech is consumed faster than it is spoken, so a
 #: reader that was held up catches up and no delay stays; beyond a second it is gone for good, and so is this.
-MAX_WAITING_FRAMES = 50
+#: Pictures are large, and only the newest are of use.
+MAX_WAITING_FRAMES = {"audio": 50, "video": 3}
 
 #: Packets held for reordering. aiortc holds back 4 of 16 for a loudspeaker that must never run dry; nobody
 #: listens to the agent's input, so waiting there is only delay: 81 ms from click to frame became 22 ms, and
@@ -32,10 +42,19 @@ JITTER_PREFETCH_FRAMES = 1
 
 
 class _NewestFrames(asyncio.Queue[Any]):
-    """A frame queue whose writer never waits: when full, the oldest frame goes. The end mark (None) stays."""
+    """A frame queue whose writer never waits: when full, the oldest frame goes. The end mark (None) stays.
+
+    `put` is for the decoder, which keeps the queue it was started with and means the one made last of all
+    that follow on each other.
+    """
+
+    def __init__(self, maxsize: int, after: _NewestFrames | None = None) -> None:
+        super().__init__(maxsize)
+        self._all: list[_NewestFrames] = after._all if after is not None else []
+        self._all[:] = [self]
 
     async def put(self, item: Any) -> None:
-        self.add(item)
+        self._all[-1].add(item)
 
     def add(self, item: Any) -> None:
         if self.full():
@@ -68,7 +87,8 @@ def prepare_received_track(pc: RTCPeerConnection, track: MediaStreamTrack) -> No
     ever more memory.
     """
     receiver: Any = next(t.receiver for t in pc.getTransceivers() if t.receiver.track is track)
-    receiver.track._queue = _NewestFrames(MAX_WAITING_FRAMES)
+    receiver.track._queue = _NewestFrames(MAX_WAITING_FRAMES[track.kind])
+    receiver._handle_rtcp_packet = _all_but_goodbyes(receiver._handle_rtcp_packet)
     if track.kind == "audio":
         receiver._RTCRtpReceiver__jitter_buffer = JitterBuffer(
             capacity=JITTER_CAPACITY_PACKETS, prefetch=JITTER_PREFETCH_FRAMES
@@ -80,6 +100,34 @@ def end_received_track(track: MediaStreamTrack) -> None:
     queue: Any = getattr(track, "_queue", None)
     if track.readyState == "live" and isinstance(queue, _NewestFrames):
         queue.add(None)
+
+
+def renew_received_track(receiver: RTCRtpReceiver) -> MediaStreamTrack:
+    """A new track in place of one that was ended, for what the same section carries from now on."""
+    before: Any = receiver.track
+    renewed: Any = RemoteStreamTrack(kind=before.kind, id=before.id)
+    renewed._queue = _NewestFrames(before._queue.maxsize, after=before._queue)
+    receiver._track = renewed
+    return renewed  # type: ignore[no-any-return]
+
+
+async def say_bye(sender: RTCRtpSender) -> None:
+    """Tell the other side that nothing more comes from this sender; a remote aiortc ends its track then.
+
+    A description alone does not make it do so.
+    """
+    with suppress(ConnectionError):
+        await sender._send_rtcp([rtp.RtcpByePacket(sources=[sender._ssrc])])
+
+
+def _all_but_goodbyes(handle: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    """A goodbye would end the receiver for good, though browsers say it at every pause of a track."""
+
+    async def handle_packet(packet: Any) -> None:
+        if not isinstance(packet, rtp.RtcpByePacket):
+            await handle(packet)
+
+    return handle_packet
 
 
 def set_stream_id(sender: RTCRtpSender, stream_id: str) -> None:
@@ -100,11 +148,6 @@ def decline_unoffered(pc: RTCPeerConnection, offered_mids: set[str]) -> None:
     for transceiver in pc.getTransceivers():
         if transceiver.mid not in offered_mids:
             transceiver._offerDirection = "inactive"
-
-
-def sends_unsatisfied(transceiver: RTCRtpTransceiver) -> bool:
-    """Whether there is something to send here that the last negotiation did not provide for."""
-    return bool(transceiver.sender.track) and transceiver.currentDirection not in ("sendrecv", "sendonly")
 
 
 class Arrivals:

@@ -7,22 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 
-from aiortc import (
-    MediaStreamTrack,
-    RTCConfiguration,
-    RTCPeerConnection,
-    RTCRtpTransceiver,
-    RTCSessionDescription,
-)
+from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.sdp import candidate_from_sdp
 from prometheus_client import Counter
 
 from agent.realtime import aiortc_seam, sdp
+from agent.realtime.connection_media import ConnectionMedia, ReceivedTrack
 from agent.realtime.path import Path
 from agent.realtime.signals import Candidate
+from agent.realtime.tracks import Outgoing
 
 logger = logging.getLogger(__name__)
 
@@ -41,22 +36,12 @@ MAX_CANDIDATES = 200
 _KEEP_SECTION_CHANNEL_ID = 1022
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ReceivedTrack:
-    """A remote audio track as its description announced it."""
-
-    track: MediaStreamTrack
-    stream_id: str | None
-    #: As the sender names it; None if it names none. `track.id` may differ.
-    track_id: str | None
-
-
 class Connection:
     """One RTCPeerConnection. Not concurrent: the owner calls one method after the other.
 
-    `on_state` gets this object after each change of `state` or `is_silent`, `on_track` each new remote audio
-    track. Video is declined: an agent listens, and decoding what nobody looks at costs more than everything
-    else.
+    `on_state` gets this object after each change of `state` or `is_silent`, `on_track` each new remote
+    track, and `on_track_ended` each that the other side no longer sends. Video is declined unless
+    `receive_video`.
 
     `kinds`, the sections of the connection before this one, are offered again in the same order, because the
     other side may still hold that session.
@@ -68,28 +53,27 @@ class Connection:
         *,
         on_state: Callable[[Connection], None],
         on_track: Callable[[ReceivedTrack], None],
+        on_track_ended: Callable[[MediaStreamTrack], None],
+        receive_video: bool = False,
         kinds: Iterable[str] = (),
     ) -> None:
         self._pc = RTCPeerConnection(configuration)
         self._on_state = on_state
-        self._on_track = on_track
+        self._media = ConnectionMedia(
+            self._pc, on_track=on_track, on_track_ended=on_track_ended, receive_video=receive_video
+        )
         self._path: Path | None = None
-        self._local_tracks: list[MediaStreamTrack] = []
-        #: Remote tracks, in the order in which they came.
-        self.received: list[MediaStreamTrack] = []
-        self._msids: dict[str, sdp.Msid] = {}
         self._extension_ids: dict[str, int] = {}
         self._candidates = 0
         self.remote_ufrag: str | None = None
         #: The media kind of every section negotiated, in order.
         self.kinds: list[str] = []
-        self._pc.on("track", self._track_arrived)
         self._pc.on("connectionstatechange", self._moved)
         for kind in kinds:
             if kind == "application":
                 self._pc.createDataChannel("", negotiated=True, id=_KEEP_SECTION_CHANNEL_ID)
             else:
-                self._pc.addTransceiver(kind, "recvonly" if kind == "audio" else "inactive")
+                self._pc.addTransceiver(kind, self._media.receiving_direction(kind))
 
     @property
     def state(self) -> str:
@@ -111,21 +95,25 @@ class Connection:
         return self.state == "connected" and not self.is_silent
 
     @property
+    def received(self) -> list[MediaStreamTrack]:
+        """The tracks the other side sends."""
+        return self._media.received
+
+    @property
     def unsatisfied(self) -> bool:
-        """Whether there is a track to send that the last description had no place for."""
-        return any(map(aiortc_seam.sends_unsatisfied, self._pc.getTransceivers()))
+        """Whether what there is to send has changed since the last agreement."""
+        return self._media.unsatisfied
 
-    def attach(self, track: MediaStreamTrack, stream_id: str) -> None:
-        """Send `track` as part of `stream_id` from the next description on; `close` stops it."""
-        self._local_tracks.append(track)
-        aiortc_seam.set_stream_id(self._pc.addTrack(track), stream_id)
-
-    def sends(self, track_id: str) -> bool:
-        """Whether a track of that name is attached."""
-        return any(track.id == track_id for track in self._local_tracks)
+    def send(self, wanted: Sequence[Outgoing]) -> None:
+        """Send these, and nothing else, from the next description on."""
+        self._media.send(wanted)
 
     async def make_offer(self) -> str:
         """An offer with everything attached; its SDP is complete, candidates included."""
+        self._media.place()
+        if not self._pc.getTransceivers() and self._pc.sctp is None:
+            # What there was to send is gone again, and an offer needs a section.
+            self._pc.addTransceiver("audio", "recvonly")
         offer = await self._pc.createOffer()
         pinned = sdp.pin_extension_ids(offer.sdp, self._extension_ids)
         await self._pc.setLocalDescription(RTCSessionDescription(pinned, "offer"))
@@ -134,16 +122,17 @@ class Connection:
     async def answer_offer(self, offer_sdp: str) -> str:
         """Apply an offer and return the answer, complete too. Raises whatever aiortc makes of it."""
         await self._apply_remote(offer_sdp, "offer")
-        for transceiver in self._pc.getTransceivers():
-            if transceiver.kind != "audio":
-                transceiver.direction = "inactive"
+        self._media.place(sdp.mids(offer_sdp))
+        self._media.decline_unwanted()
         aiortc_seam.decline_unoffered(self._pc, sdp.mids(offer_sdp))
         await self._pc.setLocalDescription(await self._pc.createAnswer())
+        await self._media.agreed()
         return self._settled_local()
 
     async def apply_answer(self, answer_sdp: str) -> None:
         """Apply the answer to `make_offer`'s offer. Raises whatever aiortc makes of it."""
         await self._apply_remote(answer_sdp, "answer")
+        await self._media.agreed()
 
     async def add_candidate(self, candidate: Candidate) -> bool:
         """Try another remote address; False if it belongs to another description or cannot be used."""
@@ -171,16 +160,14 @@ class Connection:
         """Close, and end all tracks; gives up on a peer or relay that does not cooperate."""
         self._pc.remove_all_listeners()
         self._stop_watching()
-        for track in self._local_tracks:
-            track.stop()
+        self._media.stop_sending()
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._pc.close()
         except TimeoutError:
             CLOSE_TIMEOUTS.inc()
             logger.warning("a connection did not close within %g s and was abandoned", CLOSE_S)
-        for track in self.received:
-            aiortc_seam.end_received_track(track)
+        self._media.end_received()
 
     def _moved(self) -> None:
         if self.state == "connected" and self._path is None:
@@ -194,8 +181,7 @@ class Connection:
             self._path.stop()
 
     async def _apply_remote(self, text: str, kind: str) -> None:
-        # aiortc announces tracks while it applies the description, and says nothing of streams.
-        self._msids = sdp.msids_by_mid(text)
+        self._media.described(text)
         await self._pc.setRemoteDescription(RTCSessionDescription(text, kind))
         self._candidates = 0
         self.remote_ufrag = sdp.ice_ufrag(text)
@@ -209,14 +195,3 @@ class Connection:
     def _learn(self, text: str) -> None:
         self.kinds = sdp.kinds(text)
         self._extension_ids = {**sdp.extension_ids(text), **self._extension_ids}
-
-    def _track_arrived(self, track: MediaStreamTrack) -> None:
-        if track.kind != "audio":
-            return
-        aiortc_seam.prepare_received_track(self._pc, track)
-        self.received.append(track)
-        msid = self._msids.get(self._transceiver_of(track).mid or "", sdp.Msid(None, None))
-        self._on_track(ReceivedTrack(track, msid.stream_id, msid.track_id))
-
-    def _transceiver_of(self, track: MediaStreamTrack) -> RTCRtpTransceiver:
-        return next(t for t in self._pc.getTransceivers() if t.receiver.track is track)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType, TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, overload
 
 from prometheus_client import Counter
 
@@ -16,12 +16,14 @@ from agent.realtime.credentials import TokenProvider
 from agent.realtime.errors import NotConnectedError, SignallingError
 from agent.realtime.events import Connected, Disconnected, SubscriptionLost
 from agent.realtime.frames import Direct, ErrorFrame, Message, Presence
+from agent.realtime.handlers import E, EventHandlers, Handler
 from agent.realtime.ice import IceServer
 from agent.realtime.link import Timeouts
 from agent.realtime.names import is_reserved
 from agent.realtime.peer_events import (
     DataReceived,
     FatalError,
+    PeerEvent,
     PeerEvents,
     StateChanged,
 )
@@ -29,7 +31,8 @@ from agent.realtime.remote import RemotePeer
 from agent.realtime.roster import Roster
 from agent.realtime.signalling import SignallingClient
 from agent.realtime.source import AudioSource
-from agent.realtime.surroundings import Outgoing, Surroundings
+from agent.realtime.surroundings import Surroundings
+from agent.realtime.tracks import OutgoingTracks, Sendable
 
 logger = logging.getLogger(__name__)
 
@@ -56,16 +59,22 @@ PeerState: TypeAlias = Literal["idle", "joining", "joined", "reconnecting", "clo
 class Peer:
     """One participant of one room, with a WebRTC connection to each other participant.
 
-        async with Peer(url, token_provider=provider) as peer:
-            peer.add_source(source, stream_id="agent-voice")
+        async with Peer(url, key=key) as peer:
+
+            @peer.on(PeerJoined)
+            async def greet(event):
+                await peer.send_to(event.remote.id, {"hello": event.remote.id})
+
             await peer.join("room-42")
-            async for event in peer.events():
-                ...
+            await peer.send({"type": "chat", "text": "hello"})
+
+    What happens is told to handlers (`on`), and to one reader of `events`, who gets everything in order.
 
     Give a publishable `key` or a `token_provider`. `ice_servers` replaces what the server sends; without
-    either, only direct connections are tried, and no public server is ever asked. Leaving the block leaves
-    the room, closes every connection within two seconds, and leaves no task behind. A fault inside is raised
-    from the block as an ExceptionGroup.
+    either, only direct connections are tried, and no public server is ever asked. Video of others is declined
+    unless `receive_video`. Leaving the block leaves the room, closes every connection within two seconds,
+    gives handlers still running one more, and leaves no task behind. A fault inside is raised from the block
+    as an ExceptionGroup.
     """
 
     def __init__(
@@ -77,6 +86,7 @@ class Peer:
         ice_servers: Sequence[IceServer] | None = None,
         reconnect: Backoff | None = Backoff(),  # noqa: B008 (immutable)
         timeouts: Timeouts = Timeouts(),  # noqa: B008 (immutable)
+        receive_video: bool = False,
     ) -> None:
         """Raises `ValueError` for an address or credential that cannot be used."""
         self._client = SignallingClient(
@@ -86,16 +96,18 @@ class Peer:
         self._ice_servers: Sequence[IceServer] = ice_servers or ()
         self._events = PeerEvents()
         self._tasks = asyncio.TaskGroup()
+        self._handlers = EventHandlers(self._tasks.create_task)
         self._reader: asyncio.Task[None] | None = None
-        self._outgoing: list[Outgoing] = []
+        self._outgoing = OutgoingTracks(self._tasks.create_task, self._tracks_changed)
         self._roster = Roster(
             self._tasks,
             Surroundings(
                 send=self._send_signal,
                 is_online=lambda: self._client.peer_id is not None,
                 ice_servers=lambda: self._ice_servers,
-                outgoing=self._outgoing,
-                emit=self._events.put,
+                outgoing=self._outgoing.for_peer,
+                receive_video=receive_video,
+                emit=self._emit,
                 spawn=self._tasks.create_task,
             ),
         )
@@ -149,18 +161,74 @@ class Peer:
         """What happens, for exactly one reader; ends after leaving or a `FatalError`."""
         return self._events
 
+    @overload
+    def on(self, event: type[E], handler: Handler[E]) -> Handler[E]: ...
+    @overload
+    def on(self, event: type[E]) -> Callable[[Handler[E]], Handler[E]]: ...
+    def on(self, event: type[E], handler: Handler[E] | None = None) -> Any:
+        """Call `handler` for each event of this class; without it, this is a decorator.
+
+        A plain function is called at once and must not block. A coroutine function runs as a task of its
+        own. What either raises is logged by its type, counted, and ends there. While 256 coroutines are at
+        work on data messages, further messages are not handed out, and counted.
+        """
+        if handler is None:
+            return lambda decorated: self.on(event, decorated)
+        self._handlers.add(event, handler)
+        return handler
+
+    @overload
+    def once(self, event: type[E], handler: Handler[E]) -> Handler[E]: ...
+    @overload
+    def once(self, event: type[E]) -> Callable[[Handler[E]], Handler[E]]: ...
+    def once(self, event: type[E], handler: Handler[E] | None = None) -> Any:
+        """As `on`, for the next such event only."""
+        if handler is None:
+            return lambda decorated: self.once(event, decorated)
+        self._handlers.add(event, handler, once=True)
+        return handler
+
+    def off(self, event: type[E], handler: Handler[E]) -> None:
+        """Call `handler` no more."""
+        self._handlers.remove(event, handler)
+
+    def add_track(
+        self,
+        track: Sendable,
+        *,
+        stream_id: str,
+        metadata: Mapping[str, Any] | None = None,
+        to: Collection[str] | None = None,
+    ) -> None:
+        """Send `track` to every present and future peer, or only to those whose ids are in `to`.
+
+        `track` is an `AudioSource`, what `from_file` gives, or any aiortc track, which is then read once for
+        all, as 48 kHz mono where it is audio, and never stopped. Receivers know it by `stream_id`; `metadata`
+        is told to each of them before it arrives. It is sent over every connection that is made anew.
+
+        To add it again changes nothing. Raises `ValueError` for a track that is sent under another stream id
+        or with other properties, for more than 7 tracks, a stream id that is not 1-256 printable ASCII
+        characters without spaces, or metadata over 8 KB.
+        """
+        self._outgoing.add(track, stream_id, metadata, to)
+
     def add_source(
         self, source: AudioSource, *, stream_id: str, metadata: Mapping[str, Any] | None = None
     ) -> None:
-        """Let every present and future peer hear `source`, as the stream `stream_id`.
+        """`add_track` under its former name."""
+        self.add_track(source, stream_id=stream_id, metadata=metadata)
 
-        Receivers know the stream by its id; `metadata` is told to each of them before the track arrives.
+    def remove_track(self, track: Sendable) -> None:
+        """Stop sending `track`; the others see it end. Raises `ValueError` if it is not being sent."""
+        self._outgoing.remove(track)
+
+    def replace_track(self, old: Sendable, new: Sendable | None) -> None:
+        """Send `new` in place of `old` at once, or nothing; the others notice only what they hear.
+
+        Stream id and metadata stay. After `None` the track is still known as `old`. Raises `ValueError` if
+        `old` is not being sent, `new` is already, or one is audio and the other video.
         """
-        if not stream_id or not stream_id.isascii() or not stream_id.isprintable() or " " in stream_id:
-            raise ValueError("stream_id must be printable ASCII without spaces")
-        outgoing = Outgoing(source, stream_id, metadata)
-        self._outgoing.append(outgoing)
-        self._roster.send_also(outgoing)
+        self._outgoing.replace(old, new)
 
     async def join(self, channel: str) -> None:
         """Connect and join; who is there arrives as `PeerJoined` events.
@@ -188,6 +256,11 @@ class Peer:
         """Send JSON `data` to everybody in the room. Raises as `SignallingClient.publish` does."""
         await self._client.publish(self._joined_channel(), data)
 
+    async def publish(self, channel: str, data: Any) -> None:
+        """Send JSON `data` to everybody in a channel, which need not be the room joined. Raises as `send`."""
+        _check_not_reserved(channel)
+        await self._client.publish(channel, data)
+
     async def send_to(self, peer_id: str, data: Any) -> None:
         """Send JSON `data` to one peer. Raises as `send`, and `ValueError` for our own id."""
         self._joined_channel()
@@ -204,6 +277,7 @@ class Peer:
             closing.append(self._reader)
         if closing:
             await asyncio.wait(closing)
+        await self._handlers.finish()
 
     # ---- signalling events --------------------------------------------------------------------------
 
@@ -227,7 +301,7 @@ class Peer:
                     self._roster.direct(event)
                 case Message(channel, sender, data, metadata) if channel == self._channel:
                     if sender != self._peer_id:
-                        self._events.put(DataReceived(sender, data, "broadcast", metadata))
+                        self._emit(DataReceived(sender, data, "broadcast", metadata))
 
     def _connected(self, event: Connected) -> None:
         self._peer_id = event.peer_id
@@ -275,6 +349,13 @@ class Peer:
 
     # ---- helpers ------------------------------------------------------------------------------------
 
+    def _emit(self, event: PeerEvent) -> None:
+        self._events.put(event)
+        self._handlers.dispatch(event)
+
+    def _tracks_changed(self) -> None:
+        self._roster.tracks_changed()
+
     async def _send_signal(self, peer_id: str, data: Any) -> bool:
         try:
             await self._client.send(peer_id, data)
@@ -287,28 +368,29 @@ class Peer:
     def _check_joinable(self, channel: str) -> None:
         if self._state != "idle":
             raise SignallingError(f"join() is for a peer that is in no room; this one is {self._state}")
-        if is_reserved(channel.lower()):
-            raise ValueError("channel names beginning with _metered/, _internal/ or _system/ are reserved")
+        _check_not_reserved(channel)
 
     def _joined_channel(self) -> str:
-        if self._channel is None or self._state not in ("joined", "reconnecting"):
+        # While joining, too: whom a handler was told of is to be answered.
+        if self._channel is None or self._state not in ("joining", "joined", "reconnecting"):
             raise NotConnectedError("join a room first")
         return self._channel
 
     def _set_state(self, state: PeerState) -> None:
         if self._state not in (state, "closed"):
             self._state = state
-            self._events.put(StateChanged(None, state))
+            self._emit(StateChanged(None, state))
 
     def _fail(self, code: str, message: str) -> None:
         if self._state != "closed":
             logger.warning("out of the room: %s", code)
-            self._events.put(FatalError(code, message))
+            self._emit(FatalError(code, message))
             self._close()
 
     def _close(self) -> list[asyncio.Task[None]]:
         self._cancel_roster_timer()
         closing = self._roster.close()
+        self._outgoing.close()
         self._set_state("closed")
         self._events.finish()
         return closing
@@ -317,3 +399,8 @@ class Peer:
         if self._roster_timer is not None:
             self._roster_timer.cancel()
             self._roster_timer = None
+
+
+def _check_not_reserved(channel: str) -> None:
+    if is_reserved(channel.lower()):
+        raise ValueError("channel names beginning with _metered/, _internal/ or _system/ are reserved")

@@ -19,8 +19,15 @@ DROPPED_DATA = Counter(
     "Data messages dropped because the agent did not take them in time",
 )
 
+DROPPED_EVENTS = Counter(
+    "voice_agent_peer_events_dropped_total",
+    "Events dropped, the oldest first, because nobody read them",
+)
+
 #: Data messages that may wait. Anybody in the room can send them, so what is too much is dropped.
 MAX_WAITING_DATA = 256
+#: Events that may wait in all: what a room full of peers brings forth while nobody reads for minutes.
+MAX_WAITING_EVENTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +95,9 @@ PeerEvent: TypeAlias = (
 class PeerEvents:
     """A queue for one reader: ``async for event in events``. Ends after `finish`.
 
-    Data messages beyond MAX_WAITING_DATA are dropped and counted. What happens to peers and tracks is never
-    dropped; there are at most 256 peers and each changes state at the pace of a network.
+    Events wait from the beginning, so none is missed between joining and the first read. Data messages beyond
+    MAX_WAITING_DATA are dropped and counted. What happens to peers and tracks is kept, up to
+    MAX_WAITING_EVENTS, which a stream that is read never comes near; then the oldest goes, and is counted.
     """
 
     def __init__(self) -> None:
@@ -106,6 +114,9 @@ class PeerEvents:
                 DROPPED_DATA.inc()
                 return
             self._waiting_data += 1
+        if len(self._waiting) >= MAX_WAITING_EVENTS:
+            DROPPED_EVENTS.inc()
+            self._take()
         self._waiting.append(event)
         self._wake.set()
 
@@ -123,6 +134,9 @@ class PeerEvents:
                 raise StopAsyncIteration
             self._wake.clear()
             await self._wake.wait()
+        return self._take()
+
+    def _take(self) -> PeerEvent:
         event = self._waiting.popleft()
         if isinstance(event, DataReceived):
             self._waiting_data -= 1

@@ -11,15 +11,16 @@ from typing import Any, Literal, TypeAlias
 
 from prometheus_client import Counter
 
-from agent.realtime import aiortc_seam, sdp, signals
+from agent.realtime import sdp, signals
 from agent.realtime.connection import MAX_CANDIDATES, Connection
 from agent.realtime.ice_choice import configuration
 from agent.realtime.negotiation import HANG_UP_S, Do, Negotiation, Phase
 from agent.realtime.peer_events import StateChanged
-from agent.realtime.remote_tracks import RemoteTracks
+from agent.realtime.remote_tracks import RemoteTrack, RemoteTracks
 from agent.realtime.signals import Candidate, Description, TrackMeta
 from agent.realtime.succession import Succession
-from agent.realtime.surroundings import Outgoing, Surroundings
+from agent.realtime.surroundings import Surroundings
+from agent.realtime.track_metas import tell
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ RemoteState: TypeAlias = Literal["idle", "connecting", "connected", "reconnectin
 
 
 class _Ask(Enum):
-    NEGOTIATE = auto()
+    SEND = auto()
     RESUME = auto()
     RELEASE = auto()
 
@@ -57,7 +58,7 @@ class _StartOver:
     polite: bool
 
 
-_Item: TypeAlias = Description | Candidate | Outgoing | _Ask | _Moved | _StartOver | None
+_Item: TypeAlias = Description | Candidate | _Ask | _Moved | _StartOver | None
 
 
 class RemotePeer:
@@ -80,6 +81,13 @@ class RemotePeer:
         self._inbox: asyncio.Queue[_Item] = asyncio.Queue()
         self._held: list[Description | Candidate] = []
         self._tracks = RemoteTracks(self, around.emit)
+        #: What this peer was told of our tracks, by their ids.
+        self._told: dict[str, TrackMeta] = {}
+
+    @property
+    def tracks(self) -> tuple[RemoteTrack, ...]:
+        """The tracks this peer sends now, with what it says about them now."""
+        return self._tracks.all
 
     def deliver(self, signal: Description | Candidate | TrackMeta) -> None:
         """Take a signal this peer sent."""
@@ -88,9 +96,9 @@ class RemotePeer:
         else:
             self._put(signal)
 
-    def send_also(self, outgoing: Outgoing) -> None:
-        """Send one more source to this peer."""
-        self._put(outgoing)
+    def tracks_changed(self) -> None:
+        """What this peer is to be sent is not the same as before."""
+        self._put(_Ask.SEND)
 
     def resume(self) -> None:
         """Signalling works again. A working connection is left alone."""
@@ -146,17 +154,15 @@ class RemotePeer:
                 await self._answer_arrived(item)
             case Candidate():
                 await self._candidate_arrived(item)
-            case Outgoing():
-                await self._tell_meta(item)
-                if self._connections.current is not None:
-                    self._attach(self._connections.current, item)
-                await self._perform(self._negotiation.want(_now_s()))
+            case _Ask.SEND:
+                await self._send_what_is_wanted()
             case _Moved(connection) if connection is self._connections.current:
                 await self._connection_moved(connection)
             case _Moved(connection):
                 if connection.state != "connected":
                     self._connections.dropped(connection)
             case _Ask.RESUME:
+                await self._tell()
                 await self._perform(self._negotiation.resumed(_now_s()))
             case _Ask.RELEASE:
                 held, self._held = self._held, []
@@ -168,14 +174,21 @@ class RemotePeer:
                 await self._introduce()
 
     async def _introduce(self) -> None:
-        for outgoing in self._around.outgoing:
-            await self._tell_meta(outgoing)
-        if self._around.outgoing:
+        self._told.clear()
+        await self._send_what_is_wanted()
+
+    async def _send_what_is_wanted(self) -> None:
+        wanted, connection = self._around.outgoing(self.id), self._connections.current
+        await self._tell()
+        if connection is not None:
+            connection.send(wanted)
+        if wanted or connection is not None:
             await self._perform(self._negotiation.want(_now_s()))
 
-    async def _tell_meta(self, outgoing: Outgoing) -> None:
-        if outgoing.metadata is not None:
-            await self._around.send(self.id, signals.track_meta(outgoing.meta()))
+    async def _tell(self) -> None:
+        self._told = await tell(
+            self._around.outgoing(self.id), self._told, lambda data: self._around.send(self.id, data)
+        )
 
     # ---- negotiation --------------------------------------------------------------------------------
 
@@ -283,22 +296,16 @@ class RemotePeer:
             configuration(self._around.ice_servers(), self._negotiation.attempts),
             on_state=lambda moved: self._put(_Moved(moved)),
             on_track=self._tracks.arrived,
+            on_track_ended=self._tracks.ended,
+            receive_video=self._around.receive_video,
             kinds=kinds,
         )
-        for outgoing in self._around.outgoing:
-            self._attach(connection, outgoing)
+        connection.send(self._around.outgoing(self.id))
         return connection
 
     def _let_go(self, connection: Connection) -> None:
         for track in connection.received:
             self._tracks.ended(track)
-
-    def _attach(self, connection: Connection, outgoing: Outgoing) -> None:
-        if connection.sends(outgoing.track_id):
-            return
-        track = outgoing.source.new_track()
-        aiortc_seam.set_track_id(track, outgoing.track_id)
-        connection.attach(track, outgoing.stream_id)
 
     async def _connection_moved(self, connection: Connection) -> None:
         if connection.is_flowing:

@@ -15,7 +15,7 @@ from agent.realtime.early import EarlyMessages
 from agent.realtime.frames import Direct, Member
 from agent.realtime.peer_events import DataReceived, PeerEvent, PeerJoined, PeerLeft, StateChanged
 from agent.realtime.remote import RemotePeer
-from agent.realtime.surroundings import Outgoing, Surroundings
+from agent.realtime.surroundings import Surroundings
 
 logger = logging.getLogger(__name__)
 
@@ -109,10 +109,10 @@ class Roster:
             case signal:
                 remote.deliver(signal)
 
-    def send_also(self, outgoing: Outgoing) -> None:
-        """Let everybody present hear one more source."""
+    def tracks_changed(self) -> None:
+        """What is sent is not the same as before."""
         for remote in self.remotes.values():
-            remote.send_also(outgoing)
+            remote.tracks_changed()
 
     def close(self) -> list[asyncio.Task[None]]:
         """Let everybody go; returns what still has to finish."""

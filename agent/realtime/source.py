@@ -37,6 +37,8 @@ class AudioSource:
     `max_buffered_ms` bounds what waits to be played; `push` suspends above it.
     """
 
+    kind = "audio"
+
     def __init__(self, *, max_buffered_ms: float = 2000.0) -> None:
         if max_buffered_ms <= 0:
             raise ValueError(f"max_buffered_ms must be positive, got {max_buffered_ms}")

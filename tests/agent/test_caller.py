@@ -219,7 +219,7 @@ async def stand_in(client: ServiceClient, room: str) -> AsyncIterator[AudioSourc
         return str(access.token)
 
     async with AudioSource() as source, Peer(access.url, token_provider=token) as peer:
-        peer.add_source(source, stream_id=VOICE_STREAM_ID)
+        peer.add_track(source, stream_id=VOICE_STREAM_ID)
         await peer.join(room)
         yield source
 

@@ -101,7 +101,7 @@ async def caller(client: httpx.AsyncClient, room: str) -> AsyncIterator[Caller]:
     access = (await client.post("/tokens", json={"room": room, "name": "Ada"})).raise_for_status().json()
 
     async with AudioSource() as source, Peer(access["url"], token_provider=given(access["token"])) as peer:
-        peer.add_source(source, stream_id="microphone")
+        peer.add_track(source, stream_id="microphone")
         await peer.join(room)
         one = Caller(peer, source)
         async with asyncio.TaskGroup() as tasks:
@@ -319,7 +319,7 @@ async def test_rooms_of_a_foreign_server_are_joined_with_its_keys(
                 {"key": access["key"]} if access["key"] else {"token_provider": given(access["token"])}
             )
             async with AudioSource() as source, Peer(access["url"], **credentials) as peer:
-                peer.add_source(source, stream_id="microphone")
+                peer.add_track(source, stream_id="microphone")
                 await peer.join("lobby")
                 one = Caller(peer, source)
                 running = asyncio.create_task(one.run())

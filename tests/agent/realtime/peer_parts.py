@@ -75,7 +75,7 @@ class Participant:
     def speak(self, hz: float) -> None:
         """Say a tone until told otherwise."""
         self.hush()
-        self._speaking = asyncio.create_task(self._speak(tone(hz)))
+        self._speaking = asyncio.create_task(speak(self.source, tone(hz)))
 
     def hush(self) -> None:
         """Fall silent at once."""
@@ -118,7 +118,7 @@ class Participant:
         """Follow the peer's events until it has left."""
         try:
             async for event in self.peer.events():
-                if isinstance(event, TrackAdded):
+                if isinstance(event, TrackAdded) and event.track.kind == "audio":
                     self._ears.append(asyncio.create_task(self._listen(event)))
                 self.seen.append(event)
                 self._changed.set()
@@ -129,10 +129,6 @@ class Participant:
                 ear.cancel()
             await asyncio.gather(*self._ears, return_exceptions=True)
 
-    async def _speak(self, pcm: Pcm) -> None:
-        while True:
-            await self.source.push(pcm)
-
     async def _listen(self, added: TrackAdded) -> None:
         window: deque[np.ndarray] = deque(maxlen=EAR_BLOCKS)
         async for block in iter_speech(added.track):
@@ -142,6 +138,12 @@ class Participant:
                 self.pitches.setdefault((added.remote.id, added.stream_id), []).append(pitch)
                 window.clear()
                 self._changed.set()
+
+
+async def speak(source: AudioSource, pcm: Pcm) -> None:
+    """Say it over and over, until cancelled."""
+    while True:
+        await source.push(pcm)
 
 
 def _plain(value: Any) -> Any:
@@ -164,16 +166,19 @@ async def participant(
     says_hz: float | None = None,
     url: str | None = None,
     sends: bool = True,
+    receive_video: bool = False,
     **claims: Any,
 ) -> AsyncIterator[Participant]:
     """Somebody in `room`, named by a token, or with a publishable key when `peer_id` is None."""
     credential = {"token_provider": token_provider(hub, peer_id, **claims)} if peer_id else {"key": hub.key}
     async with AsyncExitStack() as stack:
         source = await stack.enter_async_context(AudioSource())
-        peer = await stack.enter_async_context(Peer(url or hub.url, reconnect=PROMPT, **credential))
+        peer = await stack.enter_async_context(
+            Peer(url or hub.url, reconnect=PROMPT, receive_video=receive_video, **credential)
+        )
         someone = Participant(peer, source)
         if sends:
-            peer.add_source(source, stream_id=f"{peer_id}-voice", metadata={"role": "test"})
+            peer.add_track(source, stream_id=f"{peer_id}-voice", metadata={"role": "test"})
         following = asyncio.create_task(someone.run())
         try:
             if says_hz is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent.realtime import (
+    AudioSource,
     DataReceived,
     FatalError,
     NotConnectedError,
@@ -29,7 +30,9 @@ from tests.agent.realtime.peer_parts import (
     Participant,
     participant,
     same_pitch,
+    speak,
     token_provider,
+    tone,
 )
 from tests.conftest import RunningHub, StartHub
 
@@ -129,7 +132,7 @@ async def test_a_source_added_later_is_heard_too(hub: RunningHub):
         participant(hub, "bob", says_hz=1000) as bob,
     ):
         await alice.hears("bob", 1000)
-        alice.peer.add_source(alice.source, stream_id="late", metadata={"role": "late"})
+        alice.peer.add_track(alice.source, stream_id="late", metadata={"role": "late"})
         await bob.hears("alice", 440, stream_id="late")
         assert (await bob.event(TrackAdded, stream_id="late")).metadata == {"role": "late"}
 
@@ -138,16 +141,25 @@ async def test_when_both_offer_at_once_both_are_heard(hub: RunningHub):
     async with (
         participant(hub, "alice", says_hz=440) as alice,
         participant(hub, "bob", says_hz=1000) as bob,
+        AudioSource() as alices_second,
+        AudioSource() as bobs_second,
+        asyncio.TaskGroup() as tasks,
     ):
         await alice.hears("bob", 1000)
         await bob.hears("alice", 440)
         # Connected, neither waits for the other any more: both offers are under way before either arrives.
-        alice.peer.add_source(alice.source, stream_id="alice-second")
-        bob.peer.add_source(bob.source, stream_id="bob-second")
-        await alice.hears("bob", 1000, stream_id="bob-second")
-        await bob.hears("alice", 440, stream_id="alice-second")
+        alice.peer.add_track(alices_second, stream_id="alice-second")
+        bob.peer.add_track(bobs_second, stream_id="bob-second")
+        saying = [
+            tasks.create_task(speak(alices_second, tone(2000))),
+            tasks.create_task(speak(bobs_second, tone(400))),
+        ]
+        await alice.hears("bob", 400, stream_id="bob-second")
+        await bob.hears("alice", 2000, stream_id="alice-second")
         await alice.hears("bob", 1000)
         await bob.hears("alice", 440)
+        for task in saying:
+            task.cancel()
 
 
 async def test_leaving_is_seen_and_ends_the_track(hub: RunningHub):
@@ -368,7 +380,7 @@ async def test_what_a_peer_refuses(hub: RunningHub):
         with pytest.raises(ValueError, match="1-256"):
             await peer.join("")
         with pytest.raises(ValueError, match="stream_id"):
-            peer.add_source(None, stream_id="a b")
+            peer.add_track(None, stream_id="a b")
         await peer.join("room")
         with pytest.raises(SignallingError, match="is in no room"):
             await peer.join("room")

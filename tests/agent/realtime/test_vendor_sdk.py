@@ -34,6 +34,8 @@ class VendorParticipant:
 
     def __init__(self, peer: vendor.MeteredPeer) -> None:
         self.peer = peer
+        #: The track listened to last.
+        self.heard: object = None
         self.tracks: asyncio.Queue[tuple[object, list[str], object]] = asyncio.Queue()
         self.data: asyncio.Queue[vendor.Data] = asyncio.Queue()
         peer.on(vendor.PeerJoined, self._joined)
@@ -47,9 +49,9 @@ class VendorParticipant:
 
     async def hears(self, hz: float) -> tuple[list[str], object]:
         """Wait for a track with this tone; returns its stream ids and metadata."""
-        track, streams, metadata = await self.tracks.get()
+        self.heard, streams, metadata = await self.tracks.get()
         window: list[np.ndarray] = []
-        async for block in iter_speech(track):
+        async for block in iter_speech(self.heard):
             window.append(block)
             if len(window) == EAR_BLOCKS:
                 if same_pitch(pitch_hz(np.concatenate(window)), hz):
