@@ -33,6 +33,7 @@ from agent.realtime.rest import RestError
 from agent.realtime.source import AudioSource
 from agent.realtime.tokens import LISTENER, PARTICIPANT, mint_token
 from agent.realtime.tracks import MediaSource
+from agent.realtime.turn_rest import TurnApi
 from agent.realtime.turn_secret import shared_secret_credential
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "TokenProviderError",
     "TrackAdded",
     "TrackEnded",
+    "TurnApi",
     "Usage",
     "iter_audio",
     "iter_speech",
