@@ -9,12 +9,20 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
-from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import (
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCIceTransportPolicy,
+    RTCPeerConnection,
+    RTCSessionDescription,
+)
 from aiortc.sdp import candidate_from_sdp
 from prometheus_client import Counter
 
 from agent.realtime import aiortc_seam, sdp
 from agent.realtime.connection_media import ConnectionMedia, ReceivedTrack
+from agent.realtime.gathering import Gathering
+from agent.realtime.ice_choice import Choice
 from agent.realtime.path import Path
 from agent.realtime.signals import Candidate
 from agent.realtime.tracks import Outgoing
@@ -43,21 +51,31 @@ class Connection:
     track, and `on_track_ended` each that the other side no longer sends. Video is declined unless
     `receive_video`.
 
+    `choice` is whom to ask for further addresses of our own; `on_candidate` gets each of them after the
+    description has been made, and the end of candidates. With `relay_only` nothing else is used.
+
     `kinds`, the sections of the connection before this one, are offered again in the same order, because the
     other side may still hold that session.
     """
 
     def __init__(
         self,
-        configuration: RTCConfiguration,
+        choice: Choice,
         *,
         on_state: Callable[[Connection], None],
         on_track: Callable[[ReceivedTrack], None],
         on_track_ended: Callable[[MediaStreamTrack], None],
         receive_video: bool = False,
+        on_candidate: Callable[[Connection, Candidate], None],
+        relay_only: bool = False,
         kinds: Iterable[str] = (),
     ) -> None:
-        self._pc = RTCPeerConnection(configuration)
+        policy = RTCIceTransportPolicy.RELAY if relay_only else RTCIceTransportPolicy.ALL
+        # An empty list, not none: aiortc would ask a public server.
+        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[], iceTransportPolicy=policy))
+        self._choice = choice
+        self._gathering: Gathering | None = None
+        self._on_candidate = on_candidate
         self._on_state = on_state
         self._media = ConnectionMedia(
             self._pc, on_track=on_track, on_track_ended=on_track_ended, receive_video=receive_video
@@ -100,6 +118,11 @@ class Connection:
         return self._media.received
 
     @property
+    def trickles(self) -> bool:
+        """Whether the end of candidates comes, or came, through `on_candidate`."""
+        return self._gathering is not None
+
+    @property
     def unsatisfied(self) -> bool:
         """Whether what there is to send has changed since the last agreement."""
         return self._media.unsatisfied
@@ -109,7 +132,7 @@ class Connection:
         self._media.send(wanted)
 
     async def make_offer(self) -> str:
-        """An offer with everything attached; its SDP is complete, candidates included."""
+        """An offer with everything attached, and with the addresses known by now."""
         self._media.place()
         if not self._pc.getTransceivers() and self._pc.sctp is None:
             # What there was to send is gone again, and an offer needs a section.
@@ -117,28 +140,30 @@ class Connection:
         offer = await self._pc.createOffer()
         pinned = sdp.pin_extension_ids(offer.sdp, self._extension_ids)
         await self._pc.setLocalDescription(RTCSessionDescription(pinned, "offer"))
-        return self._settled_local()
+        return await self._settled_local()
 
     async def answer_offer(self, offer_sdp: str) -> str:
-        """Apply an offer and return the answer, complete too. Raises whatever aiortc makes of it."""
+        """Apply an offer and return the answer. Raises whatever aiortc makes of it."""
         await self._apply_remote(offer_sdp, "offer")
         self._media.place(sdp.mids(offer_sdp))
         self._media.decline_unwanted()
         aiortc_seam.decline_unoffered(self._pc, sdp.mids(offer_sdp))
         await self._pc.setLocalDescription(await self._pc.createAnswer())
         await self._media.agreed()
-        return self._settled_local()
+        return await self._settled_local()
 
     async def apply_answer(self, answer_sdp: str) -> None:
         """Apply the answer to `make_offer`'s offer. Raises whatever aiortc makes of it."""
         await self._apply_remote(answer_sdp, "answer")
         await self._media.agreed()
 
+    def expects(self, candidate: Candidate) -> bool:
+        """Whether `candidate` belongs to the remote description in force."""
+        return self.remote_ufrag is not None and candidate.ufrag in (None, self.remote_ufrag)
+
     async def add_candidate(self, candidate: Candidate) -> bool:
         """Try another remote address; False if it belongs to another description or cannot be used."""
-        if self.remote_ufrag is None or candidate.ufrag not in (None, self.remote_ufrag):
-            return False
-        if self._candidates >= MAX_CANDIDATES:
+        if not self.expects(candidate) or self._candidates >= MAX_CANDIDATES:
             return False
         self._candidates += 1
         if candidate.text is None:
@@ -161,12 +186,16 @@ class Connection:
         self._pc.remove_all_listeners()
         self._stop_watching()
         self._media.stop_sending()
+        if self._gathering is not None:
+            await self._gathering.stop()
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._pc.close()
         except TimeoutError:
             CLOSE_TIMEOUTS.inc()
             logger.warning("a connection did not close within %g s and was abandoned", CLOSE_S)
+        if self._gathering is not None:
+            await self._gathering.release()
         self._media.end_received()
 
     def _moved(self) -> None:
@@ -187,10 +216,28 @@ class Connection:
         self.remote_ufrag = sdp.ice_ufrag(text)
         self._learn(text)
 
-    def _settled_local(self) -> str:
+    async def _settled_local(self) -> str:
         text: str = self._pc.localDescription.sdp
         self._learn(text)
-        return text
+        await self._gather()
+        is_open = self._gathering is not None and not self._gathering.is_done
+        return sdp.without_end_of_candidates(text) if is_open else text
+
+    async def _gather(self) -> None:
+        """Ask the servers for the transport that carries everything; which one it is, descriptions decide."""
+        if not self._choice:
+            return
+        ice = aiortc_seam.LocalIce(self._pc)
+        if self._gathering is not None:
+            if self._gathering.serves(ice):
+                return
+            await self._gathering.stop()
+            await self._gathering.release()
+
+        def found(text: str | None) -> None:
+            self._on_candidate(self, Candidate(text, ice.mid, 0, ice.ufrag))
+
+        self._gathering = Gathering(ice, self._choice, found)
 
     def _learn(self, text: str) -> None:
         self.kinds = sdp.kinds(text)

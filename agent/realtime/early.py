@@ -1,17 +1,23 @@
-"""Messages from peers not announced yet: presence and direct messages race, and an offer must not be lost."""
+"""What comes before its time: messages of peers not announced yet, candidates of descriptions to come."""
 
 from __future__ import annotations
 
 from collections import deque
 
 from agent.realtime.frames import Direct
+from agent.realtime.signals import Candidate
 
 MAX_AGE_S = 2.0
 MAX_MESSAGES = 64
+MAX_CANDIDATE_AGE_S = 10.0
+MAX_EARLY_CANDIDATES = 64
 
 
 class EarlyMessages:
-    """Keeps at most MAX_MESSAGES for at most MAX_AGE_S; when full, the oldest goes. Pure: time comes in."""
+    """Presence and direct messages race, and an offer must not be lost.
+
+    Keeps at most MAX_MESSAGES for at most MAX_AGE_S; when full, the oldest goes. Pure: time comes in.
+    """
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[float, Direct]] = deque(maxlen=MAX_MESSAGES)
@@ -35,3 +41,25 @@ class EarlyMessages:
     def _forget_old(self, now_s: float) -> None:
         while self._waiting and now_s - self._waiting[0][0] > MAX_AGE_S:
             self._waiting.popleft()
+
+
+class EarlyCandidates:
+    """Candidates of one peer that arrive before the description they belong to.
+
+    Keeps at most MAX_EARLY_CANDIDATES for at most MAX_CANDIDATE_AGE_S; when full, the oldest goes. Pure.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[float, Candidate]] = deque(maxlen=MAX_EARLY_CANDIDATES)
+
+    def keep(self, candidate: Candidate, now_s: float) -> None:
+        """Hold `candidate` until its description comes."""
+        self._waiting.append((now_s, candidate))
+
+    def take(self, ufrag: str | None, now_s: float) -> list[Candidate]:
+        """What belongs to the description with `ufrag`, in order. One that names none belongs to the next."""
+        young = [entry for entry in self._waiting if now_s - entry[0] <= MAX_CANDIDATE_AGE_S]
+        found = [candidate for _, candidate in young if candidate.ufrag in (None, ufrag)]
+        rest = [entry for entry in young if entry[1].ufrag not in (None, ufrag)]
+        self._waiting = deque(rest, maxlen=MAX_EARLY_CANDIDATES)
+        return found

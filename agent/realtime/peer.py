@@ -71,10 +71,12 @@ class Peer:
     What happens is told to handlers (`on`), and to one reader of `events`, who gets everything in order.
 
     Give a publishable `key` or a `token_provider`. `ice_servers` replaces what the server sends; without
-    either, only direct connections are tried, and no public server is ever asked. Video of others is declined
-    unless `receive_video`. Leaving the block leaves the room, closes every connection within two seconds,
-    gives handlers still running one more, and leaves no task behind. A fault inside is raised from the block
-    as an ExceptionGroup.
+    either, only direct connections are tried, and no public server is ever asked. With
+    `ice_transport_policy` ``"relay"`` media goes through TURN servers only. Video of others is declined unless
+    `receive_video`.
+
+    Leaving the block leaves the room, closes every connection within three seconds, gives handlers still
+    running one more, and leaves no task behind. A fault inside is raised from the block as an ExceptionGroup.
     """
 
     def __init__(
@@ -84,11 +86,14 @@ class Peer:
         key: str | None = None,
         token_provider: TokenProvider | None = None,
         ice_servers: Sequence[IceServer] | None = None,
+        ice_transport_policy: Literal["all", "relay"] = "all",
         reconnect: Backoff | None = Backoff(),  # noqa: B008 (immutable)
         timeouts: Timeouts = Timeouts(),  # noqa: B008 (immutable)
         receive_video: bool = False,
     ) -> None:
-        """Raises `ValueError` for an address or credential that cannot be used."""
+        """Raises `ValueError` for an address, credential or policy that cannot be used."""
+        if ice_transport_policy not in ("all", "relay"):
+            raise ValueError('ice_transport_policy is "all" or "relay"')
         self._client = SignallingClient(
             url, key=key, token_provider=token_provider, reconnect=reconnect, timeouts=timeouts
         )
@@ -105,6 +110,7 @@ class Peer:
                 send=self._send_signal,
                 is_online=lambda: self._client.peer_id is not None,
                 ice_servers=lambda: self._ice_servers,
+                relay_only=ice_transport_policy == "relay",
                 outgoing=self._outgoing.for_peer,
                 receive_video=receive_video,
                 emit=self._emit,

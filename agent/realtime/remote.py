@@ -13,7 +13,8 @@ from prometheus_client import Counter
 
 from agent.realtime import sdp, signals
 from agent.realtime.connection import MAX_CANDIDATES, Connection
-from agent.realtime.ice_choice import configuration
+from agent.realtime.early import EarlyCandidates
+from agent.realtime.ice_choice import choose
 from agent.realtime.negotiation import HANG_UP_S, Do, Negotiation, Phase
 from agent.realtime.peer_events import StateChanged
 from agent.realtime.remote_tracks import RemoteTrack, RemoteTracks
@@ -51,6 +52,14 @@ class _Moved:
     connection: Connection
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """One more address of our own, for `connection`."""
+
+    connection: Connection
+    candidate: Candidate
+
+
 @dataclass(frozen=True, slots=True)
 class _StartOver:
     """Our own id is another now: to the other side we are somebody else."""
@@ -58,7 +67,7 @@ class _StartOver:
     polite: bool
 
 
-_Item: TypeAlias = Description | Candidate | _Ask | _Moved | _StartOver | None
+_Item: TypeAlias = Description | Candidate | _Ask | _Moved | _Found | _StartOver | None
 
 
 class RemotePeer:
@@ -80,6 +89,7 @@ class RemotePeer:
         self._was_connected = False
         self._inbox: asyncio.Queue[_Item] = asyncio.Queue()
         self._held: list[Description | Candidate] = []
+        self._early = EarlyCandidates()
         self._tracks = RemoteTracks(self, around.emit)
         #: What this peer was told of our tracks, by their ids.
         self._told: dict[str, TrackMeta] = {}
@@ -161,6 +171,9 @@ class RemotePeer:
             case _Moved(connection):
                 if connection.state != "connected":
                     self._connections.dropped(connection)
+            case _Found(connection, candidate):
+                if connection is self._connections.current:
+                    await self._around.send(self.id, signals.candidate(candidate))
             case _Ask.RESUME:
                 await self._tell()
                 await self._perform(self._negotiation.resumed(_now_s()))
@@ -208,7 +221,7 @@ class RemotePeer:
             # aiortc raises anything from InvalidStateError to KeyError; a new connection is the only remedy.
             self._count_error("offer", error)
             return self._negotiation.lost(_now_s())
-        if not await self._send_description("offer", offer):
+        if not await self._send_description("offer", offer, is_complete=not connection.trickles):
             return self._negotiation.lost(_now_s())
         return Do.NOTHING
 
@@ -236,7 +249,7 @@ class RemotePeer:
             self._connections.replace()
             await self._perform(self._negotiation.lost(_now_s()))
             return
-        is_sent = await self._send_description("answer", answer)
+        is_sent = await self._send_description("answer", answer, is_complete=not connection.trickles)
         await self._agreed(connection)
         if not is_sent:
             await self._perform(self._negotiation.lost(_now_s()))
@@ -262,6 +275,7 @@ class RemotePeer:
         await self._agreed(connection)
 
     async def _agreed(self, connection: Connection) -> None:
+        await self._take_early(connection)
         do = self._negotiation.agreed(
             _now_s(), connected=connection.is_flowing, unsatisfied=connection.unsatisfied
         )
@@ -271,8 +285,16 @@ class RemotePeer:
         if self._held:
             if len(self._held) <= MAX_CANDIDATES:
                 self._held.append(candidate)
-        elif self._connections.current is not None:
-            await self._connections.current.add_candidate(candidate)
+            return
+        connection = self._connections.current
+        if connection is None or not connection.expects(candidate):
+            self._early.keep(candidate, _now_s())
+        else:
+            await connection.add_candidate(candidate)
+
+    async def _take_early(self, connection: Connection) -> None:
+        for candidate in self._early.take(connection.remote_ufrag, _now_s()):
+            await connection.add_candidate(candidate)
 
     def _hold(self, offer: Description) -> None:
         if not self._held:
@@ -280,10 +302,12 @@ class RemotePeer:
             asyncio.get_running_loop().call_later(wait_s, self._put, _Ask.RELEASE)
         self._held = [offer]
 
-    async def _send_description(self, kind: str, text: str) -> bool:
+    async def _send_description(self, kind: str, text: str, *, is_complete: bool) -> bool:
         if not await self._around.send(self.id, signals.description(kind, text)):
             return False
-        return await self._around.send(self.id, signals.end_of_candidates())
+        if is_complete:
+            return await self._around.send(self.id, signals.candidate(Candidate(None)))
+        return True
 
     def _count_error(self, step: str, error: Exception) -> None:
         NEGOTIATION_ERRORS.labels(step).inc()
@@ -293,11 +317,13 @@ class RemotePeer:
 
     def _new_connection(self, kinds: Sequence[str]) -> Connection:
         connection = Connection(
-            configuration(self._around.ice_servers(), self._negotiation.attempts),
+            choose(self._around.ice_servers(), self._negotiation.attempts),
             on_state=lambda moved: self._put(_Moved(moved)),
             on_track=self._tracks.arrived,
             on_track_ended=self._tracks.ended,
             receive_video=self._around.receive_video,
+            on_candidate=lambda connection, candidate: self._put(_Found(connection, candidate)),
+            relay_only=self._around.relay_only,
             kinds=kinds,
         )
         connection.send(self._around.outgoing(self.id))

@@ -62,6 +62,11 @@ def msids_by_mid(sdp: str) -> dict[str, Msid]:
     return found
 
 
+def without_end_of_candidates(sdp: str) -> str:
+    """The same, leaving open whether more candidates follow."""
+    return sdp.replace("a=end-of-candidates\r\n", "")
+
+
 def extension_ids(sdp: str) -> dict[str, int]:
     """The id of each header extension, by URI; the first mention counts."""
     found: dict[str, int] = {}

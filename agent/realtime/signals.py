@@ -67,9 +67,14 @@ def description(kind: str, sdp: str) -> dict[str, Any]:
     return {"type": "rtc-description", "description": {"type": kind, "sdp": sdp}}
 
 
-def end_of_candidates() -> dict[str, Any]:
-    """The payload that says that no more candidates come; the description carried them all."""
-    return {"type": "rtc-ice", "candidate": None}
+def candidate(found: Candidate) -> dict[str, Any]:
+    """The payload that carries one candidate, or says that no more come."""
+    if found.text is None:
+        return {"type": "rtc-ice", "candidate": None}
+    body = {"candidate": found.text, "sdpMid": found.sdp_mid, "sdpMLineIndex": found.sdp_mline_index}
+    if found.ufrag is not None:
+        body["usernameFragment"] = found.ufrag
+    return {"type": "rtc-ice", "candidate": body}
 
 
 def track_meta(meta: TrackMeta) -> dict[str, Any]:

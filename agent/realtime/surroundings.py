@@ -19,6 +19,8 @@ class Surroundings:
     send: Callable[[str, Any], Awaitable[bool]]
     is_online: Callable[[], bool]
     ice_servers: Callable[[], Sequence[IceServer]]
+    #: Whether only relays may carry media.
+    relay_only: bool
     #: What a peer id is to be sent.
     outgoing: Callable[[str], Sequence[Outgoing]]
     receive_video: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -167,14 +167,24 @@ async def participant(
     url: str | None = None,
     sends: bool = True,
     receive_video: bool = False,
+    ice: Mapping[str, Any] | None = None,
     **claims: Any,
 ) -> AsyncIterator[Participant]:
-    """Somebody in `room`, named by a token, or with a publishable key when `peer_id` is None."""
+    """Somebody in `room`, named by a token, or with a publishable key when `peer_id` is None.
+
+    `ice` is what else to tell the peer about its way to the others.
+    """
     credential = {"token_provider": token_provider(hub, peer_id, **claims)} if peer_id else {"key": hub.key}
     async with AsyncExitStack() as stack:
         source = await stack.enter_async_context(AudioSource())
         peer = await stack.enter_async_context(
-            Peer(url or hub.url, reconnect=PROMPT, receive_video=receive_video, **credential)
+            Peer(
+                url or hub.url,
+                reconnect=PROMPT,
+                receive_video=receive_video,
+                **credential,
+                **(ice or {}),
+            )
         )
         someone = Participant(peer, source)
         if sends:

@@ -40,12 +40,6 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     return Network(monkeypatch)
 
 
-@pytest.fixture
-def quick_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Paths are watched five times as closely, so that nobody waits."""
-    monkeypatch.setattr("agent.realtime.path.TICK_S", 0.1)
-
-
 async def both_hear(alice: Participant, bob: Participant) -> None:
     await alice.hears("bob", 1000)
     await bob.hears("alice", 440)

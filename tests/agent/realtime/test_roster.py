@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
-from agent.realtime import IceServer
-from agent.realtime.early import MAX_AGE_S, MAX_MESSAGES, EarlyMessages
+from agent.realtime.early import (
+    MAX_AGE_S,
+    MAX_CANDIDATE_AGE_S,
+    MAX_EARLY_CANDIDATES,
+    MAX_MESSAGES,
+    EarlyCandidates,
+    EarlyMessages,
+)
 from agent.realtime.frames import Direct, Member
-from agent.realtime.ice_choice import configuration
 from agent.realtime.peer_events import (
     DROPPED_DATA,
     MAX_WAITING_DATA,
@@ -19,45 +22,8 @@ from agent.realtime.peer_events import (
     StateChanged,
 )
 from agent.realtime.roster import MAX_PEERS, Roster
+from agent.realtime.signals import Candidate
 from agent.realtime.surroundings import Surroundings
-
-
-def urls(servers: list[IceServer], attempt: int = 0) -> list[str]:
-    return [server.urls for server in configuration(servers, attempt).iceServers]
-
-
-def test_without_servers_nobody_is_asked():
-    assert configuration([], 0).iceServers == []
-
-
-def test_urls_aiortc_would_choke_on_are_passed_over():
-    servers = [
-        IceServer(("stun:a?transport=udp", "stuns:a", "STUN:b:3478")),
-        IceServer(("turn:c",)),
-        IceServer(("turns:d?transport=udp", "turn:e?transport=sctp", "turn:f:99:9"), "user", "secret"),
-    ]
-    assert urls(servers) == ["stun:b:3478"]
-
-
-def test_each_attempt_takes_the_next_turn_url():
-    servers = [
-        IceServer(("stun:s:80",)),
-        IceServer(("turn:t:80",), "user", "secret"),
-        IceServer(("turn:t:80?transport=tcp", "turns:t:443?transport=tcp"), "user", "secret"),
-    ]
-    assert [urls(servers, attempt)[1] for attempt in range(4)] == [
-        "turn:t:80",
-        "turn:t:80?transport=tcp",
-        "turns:t:443?transport=tcp",
-        "turn:t:80",
-    ]
-    chosen = configuration(servers, 0).iceServers[1]
-    assert (chosen.username, chosen.credential) == ("user", "secret")
-
-
-@pytest.mark.parametrize("url", ["turn:[2001:db8::1]:3478", "TURN:host", "turn:1.2.3.4:80?transport=TCP"])
-def test_addresses_of_all_kinds(url: str):
-    assert len(urls([IceServer((url,), "user", "secret")])) == 1
 
 
 def test_early_messages_wait_for_their_sender_only_and_in_order():
@@ -77,6 +43,24 @@ def test_early_messages_are_few_and_soon_forgotten():
     assert early.take("a", 0.0)[0].data == 10
     early.keep(Direct("a", "old"), 0.0)
     assert early.take("a", MAX_AGE_S + 0.01) == []
+
+
+def test_early_candidates_wait_for_their_description_and_in_order():
+    early, at = EarlyCandidates(), "candidate:{}".format
+    for number, ufrag in enumerate(("new", "other", "new", None)):
+        early.keep(Candidate(at(number), "0", 0, ufrag), 0.0)
+    assert [candidate.text for candidate in early.take("new", 1.0)] == [at(0), at(2), at(3)]
+    assert early.take("new", 1.0) == []
+    assert [candidate.text for candidate in early.take("other", 1.0)] == [at(1)]
+
+
+def test_early_candidates_are_few_and_soon_forgotten():
+    early = EarlyCandidates()
+    for number in range(MAX_EARLY_CANDIDATES + 10):
+        early.keep(Candidate(str(number), "0", 0, "u"), 0.0)
+    assert early.take("u", 0.0)[0].text == "10"
+    early.keep(Candidate("old", "0", 0, "u"), 0.0)
+    assert early.take("u", MAX_CANDIDATE_AGE_S + 0.01) == []
 
 
 async def test_data_nobody_takes_is_dropped_but_what_happens_to_peers_is_not():
@@ -104,6 +88,7 @@ async def test_a_room_of_thousands_costs_no_more_than_the_limit():
                 send=unsent,
                 is_online=lambda: True,
                 ice_servers=lambda: (),
+                relay_only=False,
                 outgoing=lambda _: (),
                 receive_video=False,
                 emit=events.append,
