@@ -72,8 +72,8 @@ class Peer:
 
     Give a publishable `key` or a `token_provider`. `ice_servers` replaces what the server sends; without
     either, only direct connections are tried, and no public server is ever asked. With
-    `ice_transport_policy` ``"relay"`` media goes through TURN servers only. Video of others is declined unless
-    `receive_video`.
+    `ice_transport_policy` ``"relay"`` media goes through TURN servers only. Video of others is declined
+    unless `receive_video`.
 
     Leaving the block leaves the room, closes every connection within three seconds, gives handlers still
     running one more, and leaves no task behind. A fault inside is raised from the block as an ExceptionGroup.
@@ -109,6 +109,7 @@ class Peer:
             Surroundings(
                 send=self._send_signal,
                 is_online=lambda: self._client.peer_id is not None,
+                check_line=self._client.check_alive,
                 ice_servers=lambda: self._ice_servers,
                 relay_only=ice_transport_policy == "relay",
                 outgoing=self._outgoing.for_peer,

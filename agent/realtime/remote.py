@@ -339,6 +339,7 @@ class RemotePeer:
             self._connections.settle()
             await self._perform(self._negotiation.connected())
         elif connection.is_silent or connection.state == "failed":
+            self._around.check_line()
             await self._perform(self._negotiation.lost(_now_s()))
         elif connection.state == "closed":
             # It was heard to the end, so the other side closed it; maybe it is on its way out of the room.

@@ -18,6 +18,8 @@ class Surroundings:
     #: Sends a payload to a peer id; False if it did not get through.
     send: Callable[[str, Any], Awaitable[bool]]
     is_online: Callable[[], bool]
+    #: Has the way to the server looked at: what broke the path to a peer may have broken it too.
+    check_line: Callable[[], None]
     ice_servers: Callable[[], Sequence[IceServer]]
     #: Whether only relays may carry media.
     relay_only: bool

@@ -87,6 +87,7 @@ async def test_a_room_of_thousands_costs_no_more_than_the_limit():
             Surroundings(
                 send=unsent,
                 is_online=lambda: True,
+                check_line=lambda: None,
                 ice_servers=lambda: (),
                 relay_only=False,
                 outgoing=lambda _: (),

@@ -203,5 +203,13 @@ def test_what_is_sent_is_what_the_vendor_sends():
     meta = TrackMeta("t", {"role": "agent"}, "audio", "agent-voice")
     assert list(signals.track_meta(meta)["__meteredTrackMeta"]) == ["trackId", "metadata", "kind", "streamId"]
     assert signals.track_meta(TrackMeta("t", None)) == {"__meteredTrackMeta": {"trackId": "t"}}
-    assert signals.end_of_candidates() == {"type": "rtc-ice", "candidate": None}
+    assert signals.candidate(Candidate(None)) == {"type": "rtc-ice", "candidate": None}
+    found = Candidate("candidate:1 1 udp 1 192.0.2.1 9 typ host", "0", 0, "ufrag")
+    assert list(signals.candidate(found)["candidate"]) == [
+        "candidate",
+        "sdpMid",
+        "sdpMLineIndex",
+        "usernameFragment",
+    ]
+    assert signals.parse(signals.candidate(found)) == found
     assert signals.parse(signals.description("answer", "v=0")) == Description("answer", "v=0")
