@@ -82,6 +82,7 @@ async def _start_hub(
         port = listener.getsockname()[1]
         server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", **UVICORN_OPTIONS))
         async with asyncio.TaskGroup() as tasks:
+            await hub.start()
             tasks.create_task(server.serve(sockets=[listener]))
             try:
                 yield RunningHub(hub, f"ws://127.0.0.1:{port}", port, key.key, pair.key_id, pair.secret)

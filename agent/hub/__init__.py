@@ -3,12 +3,14 @@
 from .connection import MessageRate
 from .faults import Faults, parse_faults
 from .keys import ALL_ACTIONS, PublishableKey, SecretKey
+from .redis_link import ClusterError
 from .rest import rest_router
 from .server import UVICORN_OPTIONS, Hub, HubOptions
 
 __all__ = [
     "ALL_ACTIONS",
     "UVICORN_OPTIONS",
+    "ClusterError",
     "Faults",
     "Hub",
     "HubOptions",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from prometheus_client import Counter
@@ -103,15 +103,23 @@ class Connection:
             self._wake.set()
             self._ended.set()
 
-    async def run(self, handle: Callable[[ClientFrame], None], leave: Callable[[], None]) -> None:
+    async def run(
+        self,
+        handle: Callable[[ClientFrame], None],
+        leave: Callable[[], None],
+        drained: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
         """Serve the connection until it ends; `handle` is called with each frame, in order.
+
+        `drained`, if given, is awaited before the next frame is read: who asks faster than it can be done
+        is slowed down.
 
         `leave` is called as soon as the end is certain, before the last frames are sent: a reader that is
         stuck must not stay in its rooms meanwhile.
         """
         async with asyncio.TaskGroup() as tasks:
             writer = tasks.create_task(self._write())
-            reader = tasks.create_task(self._read(handle))
+            reader = tasks.create_task(self._read(handle, drained))
             await self._ended.wait()
             leave()
             if self._closing is not None:
@@ -135,13 +143,17 @@ class Connection:
             # The server reports a socket that is gone in either way, depending on who noticed first.
             self._ended.set()
 
-    async def _read(self, handle: Callable[[ClientFrame], None]) -> None:
+    async def _read(
+        self, handle: Callable[[ClientFrame], None], drained: Callable[[], Awaitable[object]] | None
+    ) -> None:
         while self._closing is None:
             event = await self._websocket.receive()
             # The end may have come meanwhile, and then its rooms no longer know the connection.
             if event["type"] != "websocket.receive" or self._closing is not None:
                 break
             self._take(event.get("text"), event.get("bytes"), handle)
+            if drained is not None:
+                await drained()
         self._ended.set()
 
     def _take(self, text: str | None, data: bytes | None, handle: Callable[[ClientFrame], None]) -> None:

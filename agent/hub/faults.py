@@ -24,7 +24,7 @@ import asyncio
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -199,14 +199,19 @@ class FaultyConnection(Connection):
         ]
         self._in, self._out = _Line(dice[0], self._take_arrived), _Line(dice[1], super().send)
 
-    async def run(self, handle: Callable[[ClientFrame], None], leave: Callable[[], None]) -> None:
+    async def run(
+        self,
+        handle: Callable[[ClientFrame], None],
+        leave: Callable[[], None],
+        drained: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
         self._handle = handle
         expiry = None
         if (expire_s := self._faults.expire_s) is not None:
             loop = asyncio.get_running_loop()
             expiry = loop.call_later(expire_s, self._make, "expire", CloseCode.TOKEN_EXPIRED)
         try:
-            await super().run(handle, leave)
+            await super().run(handle, leave, drained)
         finally:
             if expiry is not None:
                 expiry.cancel()

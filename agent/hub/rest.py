@@ -20,6 +20,7 @@ from agent.realtime.frames import JsonObject, dump_json, member_to_json
 from agent.realtime.names import is_peer_id, is_wildcard
 
 from .keys import SecretKey
+from .redis_link import LinkLostError
 from .rest_bodies import (
     RestRefusedError,
     check_channel,
@@ -60,6 +61,8 @@ class _ControlPlane:
         except RestRefusedError as refused:
             status, body = refused.status, {"error": refused.code, "message": str(refused)}
             headers = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "1"}}.get(status, {})
+        except LinkLostError as lost:
+            status, body = 503, {"error": "internal_error", "message": f"{lost}; try again later"}
         except ClientDisconnect:
             return
         REQUESTS.labels(str(status)).inc()
@@ -84,33 +87,34 @@ class _ControlPlane:
             case "POST", ["tokens"]:
                 return mint(await _read(request), key)
             case "GET", ["channels", channel, "peers"]:
-                return self._peers(channel, key)
+                return await self._peers(channel, key)
             case "POST", ["channels", channel, "publish"]:
-                return self._publish(channel, await _read(request), key)
+                return await self._publish(channel, await _read(request), key)
             case "DELETE", ["peers", peer_id]:
-                return self._disconnect(peer_id)
+                return await self._disconnect(peer_id)
             case "GET", ["usage"]:
-                return self._hub.usage()
+                return await self._hub.usage()
         raise RestRefusedError(404, "not_found", "there is no such endpoint")
 
-    def _peers(self, channel: str, key: SecretKey) -> JsonObject:
+    async def _peers(self, channel: str, key: SecretKey) -> JsonObject:
         require(Action.PRESENCE, key)
         _check_concrete(channel, key)
-        members = self._hub.rooms.members(channel)
+        members = await self._hub.members(channel)
         return {"channel": channel, "peers": [member_to_json(member) for member in members]}
 
-    def _publish(self, channel: str, raw: bytes, key: SecretKey) -> JsonObject:
+    async def _publish(self, channel: str, raw: bytes, key: SecretKey) -> JsonObject:
         require(Action.PUBLISH, key)
         _check_concrete(channel, key)
         publication = read_publication(raw)
-        if not self._hub.publish(channel, publication.sender, publication.data, publication.metadata):
+        sender, data, metadata = publication.sender, publication.data, publication.metadata
+        if not await self._hub.publish(channel, sender, data, metadata):
             raise RestRefusedError(429, "over_message_quota", "this month's messages are used up")
         return {"channel": channel, "ok": True}
 
-    def _disconnect(self, peer_id: str) -> JsonObject:
+    async def _disconnect(self, peer_id: str) -> JsonObject:
         if not is_peer_id(peer_id):
             raise invalid("a peer id has 1-128 characters, none of them a control character")
-        return {"peerId": peer_id, "closed": self._hub.disconnect_peer(peer_id)}
+        return {"peerId": peer_id, "closed": await self._hub.disconnect_peer(peer_id)}
 
     def _check_rate(self, bucket: str) -> None:
         if self._limiter is not None and self._limiter.wait_s(bucket) > 0:

@@ -6,7 +6,7 @@ with its first connection there and leaves it with its last. Messages go to conn
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -83,6 +83,8 @@ class Rooms:
         #: Concrete channel → its connections by peer id, in order of arrival.
         self._rooms: dict[str, dict[str, list[_Connection]]] = {}
         self._wildcards: dict[str, list[_Connection]] = {}
+        #: Concrete channel → who is in it at other hub processes, by peer id.
+        self._elsewhere: dict[str, dict[str, Member]] = {}
 
     def connect(self, connection_id: ConnectionId, grant: Grant) -> None:
         connection = _Connection(connection_id, grant)
@@ -104,8 +106,36 @@ class Rooms:
         return outputs
 
     def members(self, channel: str) -> tuple[Member, ...]:
-        """Who is in `channel`, in order of arrival."""
-        return tuple(_member(connections) for connections in self._rooms.get(channel, {}).values())
+        """Who is in `channel`: here in order of arrival, then elsewhere."""
+        here = self.here(channel)
+        return tuple((here | self._elsewhere.get(channel, {}) | here).values())
+
+    def here(self, channel: str) -> dict[str, Member]:
+        """Who is in `channel` with a connection of this hub's own, by peer id."""
+        connections = self._rooms.get(channel, {})
+        return {peer_id: _member(own) for peer_id, own in connections.items()}
+
+    def elsewhere(self, channel: str, members: Mapping[str, Member]) -> list[Output]:
+        """Other hub processes have these in `channel` now, by peer id; returns what is news here."""
+        before, here = self._elsewhere.pop(channel, {}), self._rooms.get(channel, {})
+        if members:
+            self._elsewhere[channel] = dict(members)
+        joined = [members[peer] for peer in members if peer not in before and peer not in here]
+        left = [before[peer] for peer in before if peer not in members and peer not in here]
+        return self._announce(Presence(channel, tuple(joined), tuple(left))) if joined or left else []
+
+    def is_used(self, name: str) -> bool:
+        """Whether any connection is subscribed to this channel or wildcard."""
+        return name in self._rooms or name in self._wildcards
+
+    def subscriptions(self, connection_id: ConnectionId) -> tuple[str, ...]:
+        """The channels and wildcards of a connection; none for an unknown one."""
+        connection = self._connections.get(connection_id)
+        return tuple(connection.subscriptions) if connection is not None else ()
+
+    def peer_ids(self) -> tuple[str, ...]:
+        """Every peer that has a connection."""
+        return tuple(self._peers)
 
     def connections_of(self, peer_id: str) -> tuple[ConnectionId, ...]:
         """The connections of a peer, oldest first."""
@@ -125,7 +155,16 @@ class Rooms:
 
     def is_empty(self) -> bool:
         """Whether nothing at all is held: no connection, no peer, no room."""
-        return not (self._connections or self._peers or self._rooms or self._wildcards)
+        held = (self._connections, self._peers, self._rooms, self._wildcards, self._elsewhere)
+        return not any(held)
+
+    def refuse(self, connection_id: ConnectionId, frame: Subscribe) -> list[Output]:
+        """The answer to a subscribe that will be refused; nothing for one that is going to be accepted."""
+        try:
+            self._check_subscribe(self._connections[connection_id], frame)
+        except _RefusedError as refused:
+            return [(connection_id, ErrorFrame(refused.code, frame.request_id, str(refused)))]
+        return []
 
     def handle(self, connection_id: ConnectionId, frame: ClientFrame) -> list[Output]:
         """Carry out what a client asked for. The answer to the asker comes first."""
@@ -150,15 +189,8 @@ class Rooms:
     # ---- the four requests --------------------------------------------------------------------------
 
     def _subscribe(self, connection: _Connection, frame: Subscribe) -> list[Output]:
-        channel, grant = frame.channel, connection.grant
-        _require(grant, Action.SUBSCRIBE)
-        wildcard = is_wildcard(channel)
-        _check_channel(channel, grant.covers(channel) if wildcard else grant.allows(channel))
-        if channel not in connection.subscriptions:
-            if len(connection.subscriptions) >= MAX_CHANNELS_PER_CONNECTION:
-                message = f"a connection may hold {MAX_CHANNELS_PER_CONNECTION} channels"
-                raise _RefusedError(ErrorCode.CHANNEL_LIMIT_EXCEEDED, message)
-            self._check_room_for(connection, channel, wildcard)
+        self._check_subscribe(connection, frame)
+        channel, grant, wildcard = frame.channel, connection.grant, is_wildcard(frame.channel)
         joined = self._join(connection, channel, wildcard)
         connection.subscriptions[channel] = frame.include_sender_metadata
         if wildcard or Action.PRESENCE not in grant.actions:
@@ -188,17 +220,29 @@ class Rooms:
 
     # ---- membership ---------------------------------------------------------------------------------
 
+    def _check_subscribe(self, connection: _Connection, frame: Subscribe) -> None:
+        channel, grant = frame.channel, connection.grant
+        _require(grant, Action.SUBSCRIBE)
+        wildcard = is_wildcard(channel)
+        _check_channel(channel, grant.covers(channel) if wildcard else grant.allows(channel))
+        if channel in connection.subscriptions:
+            return
+        if len(connection.subscriptions) >= MAX_CHANNELS_PER_CONNECTION:
+            message = f"a connection may hold {MAX_CHANNELS_PER_CONNECTION} channels"
+            raise _RefusedError(ErrorCode.CHANNEL_LIMIT_EXCEEDED, message)
+        self._check_room_for(connection, channel, wildcard)
+
     def _check_room_for(self, connection: _Connection, channel: str, wildcard: bool) -> None:
         if wildcard:
             full = channel not in self._wildcards and len(self._wildcards) >= MAX_WILDCARD_NAMES
         else:
-            room = self._rooms.get(channel, {})
-            full = connection.grant.peer_id not in room and len(room) >= MAX_PEERS_PER_ROOM
+            peers = {*self._rooms.get(channel, {}), *self._elsewhere.get(channel, {})}
+            full = connection.grant.peer_id not in peers and len(peers) >= MAX_PEERS_PER_ROOM
         if full:
             raise _RefusedError(ErrorCode.CHANNEL_LIMIT_EXCEEDED, "this channel takes no more subscribers")
 
     def _join(self, connection: _Connection, channel: str, wildcard: bool) -> list[Output]:
-        """Add the connection; returns the news for the others if its peer was not there yet."""
+        """Add the connection; returns the news for the others if its peer was not there yet, anywhere."""
         if channel in connection.subscriptions:
             return []
         if wildcard:
@@ -207,7 +251,7 @@ class Rooms:
         room = self._rooms.setdefault(channel, {})
         own = room.setdefault(connection.grant.peer_id, [])
         own.append(connection)
-        if len(own) > 1:
+        if len(own) > 1 or connection.grant.peer_id in self._elsewhere.get(channel, {}):
             return []
         return self._announce(Presence(channel, joined=(_member(own),)), except_peer=connection.grant.peer_id)
 
@@ -228,9 +272,11 @@ class Rooms:
         del room[peer_id]
         if not room:
             del self._rooms[channel]
-        return self._announce(Presence(channel, left=(member,)), except_peer=peer_id)
+        if peer_id in self._elsewhere.get(channel, {}):
+            return []
+        return self._announce(Presence(channel, left=(member,)))
 
-    def _announce(self, presence: Presence, *, except_peer: str) -> list[Output]:
+    def _announce(self, presence: Presence, *, except_peer: str | None = None) -> list[Output]:
         return [
             (connection.id, presence)
             for peer_id, connections in self._rooms.get(presence.channel, {}).items()

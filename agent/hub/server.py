@@ -24,6 +24,8 @@ from agent.realtime.frames import (
     GoingAway,
     Json,
     JsonObject,
+    Member,
+    Message,
     Publish,
     Send,
     Welcome,
@@ -32,11 +34,13 @@ from agent.realtime.frames import (
 from agent.realtime.ice import IceServer
 
 from .auth import Admission, CloseRefusedError, HttpRefusedError, admit
+from .cluster import LEASE_S, Cluster
 from .connection import CLOSE_DEADLINE_S, MAX_QUEUED_FRAMES, Connection, MessageRate
 from .faults import Faults, FaultyConnection
+from .inbox import Inbox
 from .keys import KeyRing, PublishableKey, SecretKey
 from .limits import AttemptLimiter
-from .rooms import Output, Rooms
+from .rooms import Grant, Output, Rooms
 from .usage import Usage
 
 logger = logging.getLogger(__name__)
@@ -85,13 +89,19 @@ class HubOptions:
     max_queued_frames: int = MAX_QUEUED_FRAMES
     #: Faults made on purpose, for tests.
     faults: Faults | None = None
+    #: Hub processes with the same Redis share their rooms. None: the rooms are this process's alone. Numbers
+    #: above are of each process, except `max_messages`.
+    redis_url: str | None = field(default=None, repr=False)
+    #: How long the others take a process that has died for alive.
+    redis_lease_s: float = LEASE_S
 
 
 class Hub:
     """The room protocol's server. `app.include_router(hub.router)` serves it at ``/v1``.
 
-    Use it as an async context manager, or call `close` when the service stops: before the HTTP server is
-    told to, because that would cut the sockets off without the notice clients wait for.
+    Use it as an async context manager, or call `start` before it serves and `close` when the service stops:
+    before the HTTP server is told to, because that would cut the sockets off without the notice clients
+    wait for.
     """
 
     def __init__(self, options: HubOptions, *, clock: Callable[[], float] = time.time) -> None:
@@ -108,16 +118,36 @@ class Hub:
         self._limiter = AttemptLimiter(limit, 60.0) if (limit := options.connects_per_minute) else None
         self._connections: dict[int, Connection] = {}
         self._ids = itertools.count(1)
+        self._cluster = self._make_cluster(options)
         #: Whether `close` has been called.
         self.is_closed = False
         self._idle = asyncio.Event()
         self._idle.set()
 
+    def _make_cluster(self, options: HubOptions) -> Cluster | None:
+        if options.redis_url is None:
+            return None
+        return Cluster(
+            options.redis_url,
+            self.rooms,
+            self._usage,
+            deliver=self._deliver,
+            kick=self._kick,
+            clock=self._clock,
+            lease_s=options.redis_lease_s,
+        )
+
     async def __aenter__(self) -> Self:
+        await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    async def start(self) -> None:
+        """Join the other hub processes, if there are to be any. Raises `ClusterError` when that fails."""
+        if self._cluster is not None:
+            await self._cluster.start()
 
     async def close(self, *, retry_after_ms: int = 1000) -> None:
         """Tell everyone the hub is going away, close with 1001, refuse newcomers. Idempotent.
@@ -134,26 +164,52 @@ class Hub:
                 await self._idle.wait()
         except TimeoutError:
             logger.warning("%d connections did not end in time", len(self._connections))
+        if self._cluster is not None:
+            await self._cluster.close()
 
     # ---- for the control plane ----------------------------------------------------------------------
 
-    def publish(self, channel: str, sender: str, data: Json, metadata: JsonObject | None = None) -> bool:
+    async def members(self, channel: str) -> tuple[Member, ...]:
+        """Who is in `channel`. Raises `LinkLostError` when other hub processes cannot be asked."""
+        if self._cluster is not None:
+            return await self._cluster.members(channel)
+        return self.rooms.members(channel)
+
+    async def publish(
+        self, channel: str, sender: str, data: Json, metadata: JsonObject | None = None
+    ) -> bool:
         """A message to everybody in `channel`; False when the message quota is used up."""
         if not self._usage.take_message(self._clock()):
             return False
         self._deliver(self.rooms.publish(channel, sender, data, metadata))
+        if self._cluster is not None:
+            await self._cluster.publish(Message(channel, sender, data, metadata))
         return True
 
-    def disconnect_peer(self, peer_id: str) -> int:
-        """Close every connection of a peer with 4020; returns how many there were."""
+    async def disconnect_peer(self, peer_id: str) -> int:
+        """Close every connection of a peer with 4020; returns how many there were.
+
+        Raises `LinkLostError` when other hub processes cannot be told; those here are closed even so.
+        """
+        closed = self._kick(peer_id)
+        if self._cluster is not None:
+            closed += await self._cluster.disconnect_peer(peer_id)
+        return closed
+
+    async def usage(self) -> JsonObject:
+        """Connections and messages of this month, in the words of ``GET /v1/usage``.
+
+        Raises `LinkLostError` when other hub processes share the count and it cannot be read.
+        """
+        if self._cluster is not None:
+            await self._cluster.count()
+        return self._usage.report(self._clock())
+
+    def _kick(self, peer_id: str) -> int:
         connections = [self._connections[connection] for connection in self.rooms.connections_of(peer_id)]
         for connection in connections:
             connection.close(CloseCode.ADMIN_DISCONNECT, "disconnected by the application")
         return len(connections)
-
-    def usage(self) -> JsonObject:
-        """Connections and messages of this month, in the words of ``GET /v1/usage``."""
-        return self._usage.report(self._clock())
 
     # ---- one connection -----------------------------------------------------------------------------
 
@@ -195,23 +251,30 @@ class Hub:
         self._idle.clear()
         CONNECTIONS.inc()
         self._usage.connected(self._clock())
+        grant = admission.grant
+        # Written when the connection runs, and before anything that others send it meanwhile.
         connection.send(encode(self._welcome(admission)))
-        self.rooms.connect(connection.id, admission.grant)
+        self.rooms.connect(connection.id, grant)
         expiry = self._arm_expiry(connection, admission)
         try:
+            if self._cluster is not None:
+                await self._cluster.connected(grant.peer_id)
             if self.is_closed:
                 connection.close(CloseCode.GOING_AWAY, "server shutdown")
-            await connection.run(
-                handle=lambda frame: self._handle(connection, frame),
-                leave=lambda: self._deliver(self.rooms.disconnect(connection.id)),
-            )
+            if self._cluster is None:
+                await connection.run(
+                    handle=lambda frame: self._handle(connection, frame),
+                    leave=lambda: self._leave(connection, grant),
+                )
+            else:
+                await self._run_clustered(self._cluster, connection, grant)
         finally:
             if expiry is not None:
                 expiry.cancel()
             del self._connections[connection.id]
             CONNECTIONS.dec()
             self._usage.disconnected()
-            self._deliver(self.rooms.disconnect(connection.id))
+            self._leave(connection, grant)
             if not self._connections:
                 self._idle.set()
 
@@ -222,13 +285,34 @@ class Hub:
             next(self._ids), websocket, options.message_rate, max_queued_frames=options.max_queued_frames
         )
 
-    def _handle(self, connection: Connection, frame: ClientFrame) -> None:
+    def _leave(self, connection: Connection, grant: Grant) -> None:
+        if self._cluster is not None:
+            self._cluster.disconnect(connection.id, grant.peer_id)
+        else:
+            self._deliver(self.rooms.disconnect(connection.id))
+
+    async def _run_clustered(self, cluster: Cluster, connection: Connection, grant: Grant) -> None:
+        inbox = Inbox(lambda frame: cluster.handle(connection.id, grant, frame))
+        async with asyncio.TaskGroup() as tasks:
+            working = tasks.create_task(inbox.run())
+            try:
+                await connection.run(
+                    handle=lambda frame: self._handle(connection, frame, inbox),
+                    leave=lambda: self._leave(connection, grant),
+                    drained=inbox.drained,
+                )
+            finally:
+                working.cancel()
+
+    def _handle(self, connection: Connection, frame: ClientFrame, inbox: Inbox | None = None) -> None:
         if isinstance(frame, (Publish, Send)) and not self._usage.take_message(self._clock()):
             message = "this month's messages are used up"
             refusal = ErrorFrame(ErrorCode.OVER_MESSAGE_QUOTA, frame.request_id, message)
             connection.send(encode(refusal))
-            return
-        self._deliver(self.rooms.handle(connection.id, frame))
+        elif inbox is not None:
+            inbox.put(frame)
+        else:
+            self._deliver(self.rooms.handle(connection.id, frame))
 
     def _welcome(self, admission: Admission) -> Welcome:
         metadata: JsonObject | None = admission.metadata

@@ -1,13 +1,37 @@
-"""What the REST control plane reports as usage, and the message quota. Pure; `now` is Unix seconds."""
+"""What the REST control plane reports as usage, and the message quota. Pure; `now` is Unix seconds.
+
+Processes that share rooms share the count: each adds what it has, and learns the sum.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from agent.realtime.frames import JsonObject
 
 #: The hub serves one application.
 APP_ID = "hub"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one process has to add to the sum."""
+
+    #: Its first second.
+    month: int
+    connections: int
+    #: Since it was last added.
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The sum over all processes."""
+
+    connections: int
+    messages: int
+    peak: int
 
 
 class Usage:
@@ -24,12 +48,15 @@ class Usage:
         self._concurrent = 0
         self._peak = 0
         self._messages = 0
+        self._concurrent_elsewhere = 0
+        #: Of the messages, those that have yet to be added to the sum.
+        self._not_added = 0
         self._start, self._end = _month(now)
 
     def connected(self, now: float) -> None:
         self._roll(now)
         self._concurrent += 1
-        self._peak = max(self._peak, self._concurrent)
+        self._peak = max(self._peak, self._concurrent + self._concurrent_elsewhere)
 
     def disconnected(self) -> None:
         self._concurrent -= 1
@@ -38,7 +65,22 @@ class Usage:
         """Count one message; False when the month's quota is used up and it is to be dropped."""
         self._roll(now)
         self._messages += 1
+        self._not_added += 1
         return self._max_messages is None or self._messages <= self._max_messages
+
+    def load(self, now: float) -> Load:
+        """What is to be added to the sum."""
+        self._roll(now)
+        return Load(self._start, self._concurrent, self._not_added)
+
+    def share(self, load: Load, totals: Totals) -> None:
+        """`load` has been added, and the sum is now `totals`."""
+        self._concurrent_elsewhere = max(totals.connections - load.connections, 0)
+        if load.month != self._start:
+            return
+        self._not_added -= load.messages
+        self._messages = totals.messages + self._not_added
+        self._peak = max(totals.peak, self._concurrent + self._concurrent_elsewhere)
 
     def report(self, now: float) -> JsonObject:
         """The body of ``GET /v1/usage``.
@@ -52,7 +94,7 @@ class Usage:
             "appId": APP_ID,
             "periodStartUnix": self._start,
             "periodEndUnix": self._end,
-            "concurrentNow": self._concurrent,
+            "concurrentNow": self._concurrent + self._concurrent_elsewhere,
             "peakConcurrent": self._peak,
             "messagesUsed": self._messages,
             "overageMessages": self._messages if unlimited else 0,
@@ -70,8 +112,8 @@ class Usage:
         if now < self._end:
             return
         self._start, self._end = _month(now)
-        self._messages = 0
-        self._peak = self._concurrent
+        self._messages = self._not_added = 0
+        self._peak = self._concurrent + self._concurrent_elsewhere
 
 
 def _month(now: float) -> tuple[int, int]:

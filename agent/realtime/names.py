@@ -117,6 +117,17 @@ def is_wildcard(name: str) -> bool:
     return compile_pattern(name).is_wildcard
 
 
+def fixed_ends(pattern: str) -> tuple[str, str]:
+    """What every channel that `pattern` matches begins and ends with: the text round its stars."""
+    tokens = _tokens(pattern)
+    stars = [position for position, token in enumerate(tokens) if token in {"*", "**"}]
+    if not stars:
+        stars = [len(tokens)]
+    ends = tokens[: stars[0]], tokens[stars[-1] + 1 :]
+    before, after = ("".join(token[-1] for token in end) for end in ends)
+    return before, after
+
+
 def covers(pattern: str, wildcard: str) -> bool:
     """Whether everything `wildcard` matches is surely allowed by `pattern`.
 
