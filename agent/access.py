@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from agent.controller.parts import CallerAccess, Role
 from agent.hub import Hub, HubOptions, SecretKey
 from agent.realtime import IceServer, mint_token
-from agent.settings import RoomsOptions
+from agent.room_options import RoomsOptions
+from agent.turn import Relays, relays_of
 
 #: Sorts above every other printable character: the agent is the impolite side of every negotiation, so its
 #: offers are never thrown away and nobody waits for somebody else's.
@@ -36,9 +37,13 @@ class Access:
     The embedded hub gets a secret pair of its own at every start, which never leaves this process.
     """
 
-    def __init__(self, options: RoomsOptions, *, local: bool) -> None:
-        """`local`: only this machine can reach the service."""
+    def __init__(self, options: RoomsOptions, *, local: bool, relays: Relays | None = None) -> None:
+        """`local`: only this machine can reach the service; `relays`: in place of those in the settings.
+
+        `close` it in the end.
+        """
         self._options = options
+        self._relays = relays_of(options) if relays is None else relays
         #: Where agents of this process connect to; set by the service once its port is known.
         self.url = options.origin
         self.hub: Hub | None = None
@@ -55,14 +60,11 @@ class Access:
 
     @property
     def ice_servers(self) -> tuple[IceServer, ...]:
-        return tuple(
-            IceServer(
-                server.urls,
-                server.username,
-                server.credential.get_secret_value() if server.credential else None,
-            )
-            for server in self._options.ice_servers
-        )
+        return tuple(server.plain() for server in self._options.ice_servers)
+
+    async def close(self) -> None:
+        if self._relays is not None:
+            await self._relays.close()
 
     def for_agent(self, agent_id: str, room: str, name: str) -> PeerAccess:
         """An agent's own access to its one room."""
@@ -70,10 +72,12 @@ class Access:
             return PeerAccess(self.url, key=self._key, ice_servers=self.ice_servers)
 
         async def provide() -> str:
-            token, _ = self._mint(AGENT_ID_PREFIX + agent_id, room, {"role": ROLE_AGENT, "name": name})
+            token, _ = await self._mint(AGENT_ID_PREFIX + agent_id, room, {"role": ROLE_AGENT, "name": name})
             return token
 
-        return PeerAccess(self.url, token_provider=provide, ice_servers=self.ice_servers)
+        # With relays of its own, all its servers are in the token.
+        given = self.ice_servers if self._relays is None else ()
+        return PeerAccess(self.url, token_provider=provide, ice_servers=given)
 
     async def caller_access(self, room: str, name: str | None, role: Role = ROLE_CALLER) -> CallerAccess:
         """Access to one room, for the page, a program, or an agent that runs elsewhere."""
@@ -82,12 +86,13 @@ class Access:
             return CallerAccess(url, key=self._key)
         metadata = {"role": role} | ({"name": name} if name else {})
         prefix = AGENT_ID_PREFIX if role == ROLE_AGENT else "caller-"
-        token, expires_at = self._mint(prefix + secrets.token_hex(6), room, metadata)
+        token, expires_at = await self._mint(prefix + secrets.token_hex(6), room, metadata)
         return CallerAccess(url, token=token, expires_at=datetime.fromtimestamp(expires_at, UTC))
 
-    def _mint(self, peer_id: str, room: str, peer_metadata: dict[str, str]) -> tuple[str, int]:
+    async def _mint(self, peer_id: str, room: str, peer_metadata: dict[str, str]) -> tuple[str, int]:
         assert self._pair is not None
         key_id, secret = self._pair
+        servers = (*self.ice_servers, *await self._relays.for_peer(peer_id)) if self._relays else ()
         # ROOM_PATTERN has no wildcards in it, so a room's name is also the pattern that matches it alone.
         return mint_token(
             key_id,
@@ -96,6 +101,8 @@ class Access:
             channels=[room],
             expires_in_s=self._options.token_ttl_s,
             peer_metadata=peer_metadata,
+            # None at all: whatever the server has for everybody.
+            ice_servers=servers or None,
         )
 
     @property

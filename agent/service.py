@@ -61,6 +61,7 @@ async def running_service(
         # The first is for everybody, the last for the agents of this process.
         port, own_port = (listeners[n].getsockname()[1] for n in (0, -1))
         async with AsyncExitStack() as stack:
+            stack.push_async_callback(access.close)
             if engines is None:
                 engines = await Engines.load(
                     settings.models, settings.stt, settings.tts, settings.llm, progress=progress

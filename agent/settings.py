@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from rapidfuzz import process
 
 from agent.realtime.codes import Action
+from agent.room_options import IceServer, RoomsOptions
 from pipelines.options import (
     LlmOptions,
     ModelsOptions,
@@ -37,9 +40,10 @@ WELL_KNOWN_ENV = {
     "METERED_API_KEY": "rooms.api_key",
     "METERED_SECRET_KEY_ID": "rooms.secret_key_id",
     "METERED_SECRET_KEY": "rooms.secret_key",
+    "METERED_APP_NAME": "rooms.turn.app_name",
+    "METERED_TURN_SECRET_KEY": "rooms.turn.secret_key",
     "HF_ENDPOINT": "models.hub_url",
 }
-METERED_URL = "wss://rms.metered.ca"
 #: What `voice-agent hub` accepts on this machine when nothing else is configured.
 DEVELOPMENT_KEY = "pk_development"
 DEVELOPMENT_SECRET_ID = "sk_id_development"
@@ -71,43 +75,6 @@ class ServerOptions(Section):
             raise ValueError(
                 f"host {self.host} can be reached by others, so server.api_key has to be set as well"
             )
-        return self
-
-
-class IceServer(Section):
-    urls: tuple[str, ...]
-    username: str | None = None
-    credential: SecretStr | None = None
-
-
-class RoomsOptions(Section):
-    #: None: the embedded hub, or Metered's service when one of its keys is set.
-    url: str | None = None
-    #: A publishable key (``pk_live_…``).
-    api_key: SecretStr | None = None
-    #: A secret pair (``sk_id_…`` and ``sk_secret_…``): tokens are minted here, one room each.
-    secret_key_id: str | None = None
-    secret_key: SecretStr | None = None
-    #: What the embedded hub tells its clients; elsewhere, in place of what the server there sends.
-    ice_servers: tuple[IceServer, ...] = ()
-    #: How long a caller's token for the page lasts.
-    token_ttl_s: Annotated[int, Field(ge=60, le=86_400)] = 3600
-
-    @property
-    def embedded(self) -> bool:
-        return self.url is None and self.api_key is None and self.secret_key is None
-
-    @property
-    def origin(self) -> str:
-        """The signalling server when it is not the embedded one."""
-        return self.url or METERED_URL
-
-    @model_validator(mode="after")
-    def _one_credential(self) -> RoomsOptions:
-        if (self.secret_key is None) != (self.secret_key_id is None):
-            raise ValueError("secret_key_id and secret_key go together")
-        if self.url and self.api_key is None and self.secret_key is None:
-            raise ValueError("url needs api_key, or secret_key_id and secret_key")
         return self
 
 
@@ -306,9 +273,7 @@ def _value(key: str, text: str) -> Any:
 
 def _is_secret(key: str) -> bool:
     """Whether the setting is a `SecretStr`."""
-    section, _, name = key.partition(".")
-    options = Settings.model_fields[section].default if section in Settings.model_fields else None
-    field = type(options).model_fields.get(name) if options is not None else None
+    field = _fields().get(key)
     return field is not None and SecretStr in (field.annotation, *get_args(field.annotation))
 
 
@@ -327,35 +292,45 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for key, value in flat.items():
-        section, _, name = key.partition(".")
-        tree.setdefault(section, {})[name] = value
+        *sections, name = key.split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[name] = value
     return tree
 
 
-def _known_keys() -> list[str]:
-    return [
-        f"{section}.{name}"
-        for section, field in Settings.model_fields.items()
-        for name in type(field.default).model_fields
-    ]
+@cache
+def _fields() -> dict[str, FieldInfo]:
+    """Every setting by its dotted key; sections may hold sections."""
+
+    def inside(section: type[BaseModel], prefix: str) -> dict[str, FieldInfo]:
+        found: dict[str, FieldInfo] = {}
+        for name, field in section.model_fields.items():
+            if isinstance(field.default, Section):
+                found |= inside(type(field.default), f"{prefix}{name}.")
+            else:
+                found[prefix + name] = field
+        return found
+
+    return inside(Settings, "")
 
 
 def _check_key(key: str, source: str) -> None:
-    known = _known_keys()
+    known = _fields()
     if key in known:
         return
-    section, _, name = key.partition(".")
-    if section in Settings.model_fields and not name:
-        raise SettingsError(f"{source}: '{key}' is a section; expected keys under it, e.g. {section}.…")
-    nearest = process.extractOne(key, known)
+    if any(name.startswith(f"{key}.") for name in known):
+        raise SettingsError(f"{source}: '{key}' is a section; expected keys under it, e.g. {key}.…")
+    nearest = process.extractOne(key, known.keys())
     hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
     raise SettingsError(f"{source}: there is no setting '{key}'{hint}")
 
 
 def _explain(error: Any, origin: Mapping[str, str]) -> str:
     location = [str(part) for part in error["loc"]]
-    key = ".".join(location[:2])
-    source = origin.get(key, "the settings together")
+    keys = [".".join(location[:depth]) for depth in range(len(location), 0, -1)]
+    source = next((origin[key] for key in keys if key in origin), "the settings together")
     hidden = error["type"] == "value_error" or _may_hold_a_secret(location)
     got = "" if hidden else f" (got {error['input']!r})"
     message = error["msg"].removeprefix("Value error, ")
@@ -364,6 +339,6 @@ def _explain(error: Any, origin: Mapping[str, str]) -> str:
 
 def _may_hold_a_secret(location: list[str]) -> bool:
     # A mistake in the list of relays shows the whole entry, its password included, under any name.
-    if location[1:2] == ["ice_servers"]:
+    if location[1:2] == ["ice_servers"] or location[:2] == ["rooms", "turn"]:
         return True
     return any(word in part for part in location for word in ("key", "credential", "password", "secret"))

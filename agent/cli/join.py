@@ -80,7 +80,9 @@ async def _join(settings: Settings, request: AgentRequest, service: str | None) 
             await stack.enter_async_context(client)
             access = await _service_access(client, request.room, persona.name)
         else:
-            access = Access(settings.rooms, local=True).for_agent(agent_id, request.room, persona.name)
+            rooms = Access(settings.rooms, local=True)
+            stack.push_async_callback(rooms.close)
+            access = rooms.for_agent(agent_id, request.room, persona.name)
         with DownloadProgress(err) as progress:
             engines = await Engines.load(
                 settings.models, settings.stt, settings.tts, settings.llm, progress=progress

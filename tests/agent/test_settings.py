@@ -57,6 +57,11 @@ def test_the_config_file_from_the_environment(tmp_path: Path) -> None:
         ("server.host=0.0.0.0", "server.api_key has to be set"),
         ("rooms.secret_key=x", "go together"),
         ("rooms.url=wss://x", "needs api_key"),
+        ("rooms.turn=x", "'rooms.turn' is a section"),
+        ("rooms.turn.secrt=x", "did you mean 'rooms.turn.secret'?"),
+        ("rooms.turn.secret=hush", "rooms.turn: urls and secret go together"),
+        ("rooms.turn.app_name=hush", "app_name and secret_key go together"),
+        ("rooms.turn.ttl_s=1", "--set rooms.turn.ttl_s: .*greater than or equal to 60"),
     ],
 )
 def test_a_mistake_is_explained(override: str, message: str) -> None:
@@ -91,6 +96,47 @@ def test_a_secret_is_taken_as_it_is_written(secret: str) -> None:
     for key in (loaded.server.api_key, loaded.llm.api_key):
         assert key is not None
         assert key.get_secret_value() == secret
+
+
+COTURN = ("rooms.turn.urls=[turn:a]", "rooms.turn.secret=424242")
+METERED = ("rooms.turn.app_name=my-app", "rooms.turn.secret_key=424242")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("rooms.turn.urls=[stun:a]", COTURN[1]), "urls are like turn:turn.example.com"),
+        (("rooms.turn.urls=['turn:u:424242@x']", COTURN[1]), "urls are like"),
+        (("rooms.turn.urls=424242",), "valid tuple"),
+        (("rooms.turn.urls=[turn:a]", "rooms.turn.secret="), "must not be empty"),
+        ((*COTURN, *METERED), "not both"),
+        (("rooms.turn.app_name=https://a.metered.live", METERED[1]), "the name alone"),
+        ((*METERED, "rooms.turn.region=Mars!"), "region is a word like global, europe or us_east"),
+        ((*COTURN, "rooms.turn.region=europe"), "for app_name only"),
+        ((*COTURN, "rooms.turn.ttl_s=3661"), "turn.ttl_s must be at most .*3660"),
+        ((*COTURN, "rooms.api_key=424242"), "turn needs tokens"),
+        ((*COTURN, "rooms.ice_servers=[{urls: ['http://424242']}]"), "begin with stun:"),
+        ((*COTURN, f"rooms.ice_servers=[{','.join(['{urls: [stun:a]}'] * 13)}]"), "at most 12"),
+        (("rooms.turn.urls=[" + ",".join(["turn:" + "a" * 300] * 9) + "]", COTURN[1]), "2560 bytes"),
+    ],
+)
+def test_a_mistake_in_the_turn_servers_is_explained_and_their_secret_not_shown(
+    overrides: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message) as caught:
+        load(*overrides)
+    assert "424242" not in str(caught.value)
+
+
+def test_secrets_of_turn_servers_are_masked_and_taken_as_written() -> None:
+    for overrides, name in ((COTURN, "secret"), (METERED, "secret_key")):
+        loaded = load(*overrides)
+        assert getattr(loaded.settings.rooms.turn, name).get_secret_value() == "424242"
+        shown = {key: value for key, value, _ in loaded.rows()}
+        assert shown[f"rooms.turn.{name}"] == "**********"
+        assert loaded.origin[f"rooms.turn.{name}"] == f"--set rooms.turn.{name}"
+    from_file = load(VOICE_AGENT__ROOMS__TURN__SECRET="1e5", VOICE_AGENT__ROOMS__TURN__URLS="['turn:a']")
+    assert from_file.settings.rooms.turn.is_coturn
 
 
 @pytest.mark.parametrize(
