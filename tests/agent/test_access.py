@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -207,3 +209,18 @@ def test_the_settings_say_which_relays() -> None:
     assert options.rooms.turn.secret_key.get_secret_value() == "12345"
     assert options.rooms.turn_ttl_s == 3660
     assert not TurnServers().is_set
+
+
+def test_the_settings_in_the_documentation_are_accepted(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "turn.md").read_text("utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    found = []
+    for block in blocks:
+        (tmp_path / "c.yaml").write_text(block)
+        found.append(load_settings(tmp_path / "c.yaml", environ={}).settings.rooms.turn)
+    coturn, metereds = found
+    assert coturn.is_coturn
+    assert metereds.is_metered
+    assert coturn.secret is not None
+    # The two ends have to share it.
+    assert f"static-auth-secret={coturn.secret.get_secret_value()}" in page

@@ -11,8 +11,13 @@ from typing import Any
 
 import pytest
 from aioice import stun
+from rest_server import rest_server
+from turn_server import turn_server
+from turn_service import SECRET_KEY, TurnService
 
 from agent.doctor import Check, Status, examine
+from agent.doctor_ice import metered
+from agent.realtime import shared_secret_credential
 from agent.settings import Settings, load_settings
 
 KEY = "sk-secret-of-the-test"
@@ -186,6 +191,71 @@ async def test_a_turn_server_that_refuses_is_red_without_showing_the_credential(
         found = await check(url, settings(ice(url, username="user", credential=KEY)))
     assert (found.status, found.detail) == ("fail", "it refuses: Forbidden (403)")
     assert KEY not in repr(found)
+
+
+async def test_each_way_to_a_coturn_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with turn_server(with_secret=True) as server:
+        urls = f"rooms.turn.urls={json.dumps([server.udp, server.tcp, server.tls])}"
+        good = settings(urls, f"rooms.turn.secret={server.auth_secret}")
+        for url, protocol in ((server.udp, "UDP"), (server.tcp, "TCP")):
+            found = await check(url, good)
+            assert (found.status, found.detail) == ("ok", f"relays from {server.host} over {protocol}")
+        unknown = await check(server.tls, good)
+        assert (unknown.status, "certificate is not accepted" in unknown.detail) == ("fail", True), unknown
+        assert "from an authority that browsers know" in unknown.fix
+        monkeypatch.setenv("SSL_CERT_FILE", str(server.certificate))
+        found = await check(server.tls, good)
+        assert (found.status, found.detail) == ("ok", f"relays from {server.host} over TLS")
+
+        for url in (server.udp, server.tcp, server.tls):
+            refused = await check(url, settings(urls, f"rooms.turn.secret={KEY}"))
+            assert (refused.status, "it refuses" in refused.detail, "(401)" in refused.detail) == (
+                "fail", True, True,
+            )  # fmt: skip
+            assert "static-auth-secret" in refused.fix
+            assert "clocks" in refused.fix
+            assert KEY not in repr(refused)
+
+
+async def test_a_turn_server_that_is_not_there_is_red(unused_tcp_port: int) -> None:
+    url = f"turn:127.0.0.1:{unused_tcp_port}?transport=tcp"
+    found = await check(url, settings(ice(url, username="u", credential=KEY)))
+    assert found.status == "fail"
+    assert f"TCP to port {unused_tcp_port}" in found.fix
+
+
+async def test_metereds_relays_are_tried_with_a_credential_that_is_given_back() -> None:
+    async with rest_server() as rest, turn_server(with_secret=True) as server:
+        service = TurnService([server.udp, server.tcp])
+        rest.answer = service.answer
+
+        def credential(name: str) -> tuple[str, str]:
+            made = shared_secret_credential(server.auth_secret or "", [server.udp], name=name, ttl_s=60)
+            assert made.username is not None
+            assert made.credential is not None
+            return made.username, made.credential
+
+        service.credential = credential
+        options = settings("rooms.turn.app_name=a", f"rooms.turn.secret_key={SECRET_KEY}").rooms.turn
+        ok = await metered(options, url=rest.url)
+        assert ok[:2] == ("ok", f"a credential relays over {server.udp}, {server.tcp}")
+        assert service.users == []
+        assert rest.asked[0].body == {"label": "doctor", "expiryInSeconds": 60}
+
+        service.urls = [server.udp, f"turn:{server.host}:1?transport=tcp"]
+        some = await metered(options, url=rest.url)
+        assert (some[0], f"turn:{server.host}:1?transport=tcp: it cannot be reached" in some[1]) == (
+            "warn",
+            True,
+        )
+        service.urls = service.urls[1:]
+        assert (await metered(options, url=rest.url))[0] == "fail"
+
+        wrong = settings("rooms.turn.app_name=a", f"rooms.turn.secret_key={KEY}").rooms.turn
+        refused = await metered(wrong, url=rest.url)
+        assert (refused[0], "Invalid secretKey" in refused[1]) == ("fail", True)
+        assert "rooms.turn.secret_key" in refused[2]
+        assert KEY not in repr(refused)
 
 
 @pytest.mark.parametrize(
