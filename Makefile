@@ -30,6 +30,7 @@ lint: $(VENV)/.installed-test
 
 tools: $(VENV)/.installed-test
 	@sh tests/install-tools.sh
+	@sh tests/interop/install.sh
 
 clean:
 	rm -rf $(VENV) replay-out

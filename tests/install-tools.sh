@@ -12,6 +12,7 @@ if test -n "$CI"; then
     any redis-server || missing="$missing redis-server"
     any turnserver || missing="$missing coturn"
     any ip || missing="$missing iproute2"
+    any npm || missing="$missing npm"
 fi
 test -n "$missing" || exit 0
 

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import uvicorn
-from controller_parts import MemoryDispatcher, make_parts
 
 from agent.controller.app import create_app
 from agent.controller.parts import CallerAccess, Role
@@ -23,6 +22,7 @@ from agent.realtime.events import Event
 from agent.realtime.frames import Direct, Message, Presence
 from agent.realtime.signalling import SignallingClient
 from agent.realtime.tokens import mint_token
+from tests.agent.controller.controller_parts import MemoryDispatcher, make_parts
 
 
 class SpokenFor:

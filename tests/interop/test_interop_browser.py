@@ -1,0 +1,134 @@
+"""The vendor's JavaScript client in Chromium, with our peer and with the vendor's Python client."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.agent.realtime.peer_parts import Cable
+from tests.conftest import StartHub
+from tests.interop.pages import browser_open, files_served, vendor_js
+from tests.interop.scenarios import (
+    HZ,
+    NO_SERVERS,
+    both,
+    come_back_from_a_lost_path,
+    come_back_from_a_lost_server,
+    hear_each_other,
+    leave_and_return,
+    orders,
+    read_each_other,
+    roles,
+)
+from tests.interop.sides import OpenSide, ours, vendor_python
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def js() -> AsyncIterator[OpenSide]:
+    """Opens the vendor's client in a page of one browser."""
+    with files_served() as files:
+        async with browser_open() as browser:
+            context = await browser.new_context()
+            yield functools.partial(vendor_js, context=context, files=files)
+
+
+@roles
+@orders
+async def test_sound_and_messages_both_ways(
+    start_hub: StartHub, js: OpenSide, our_id: str, swapped: bool
+) -> None:
+    async with start_hub() as hub, both(hub, ours, js, (our_id, "caller"), swapped=swapped) as (we, they):
+        await hear_each_other(we, they)
+        await read_each_other(we, they)
+        # What the vendor says of a track comes without the stream it belongs to, and is found all the same.
+        assert we.tracks() == [("caller", they.stream_id, {"role": "caller"})]
+        # Its client looks our metadata up by the id of its own receiver, which exists before any offer and has
+        # a random one: the stream id is what it knows our voice by.
+        [heard] = await they.tracks()
+        assert (heard["streams"], heard["metadata"]) == ([f"{our_id}-voice"], None)
+
+
+@roles
+async def test_one_that_only_listens_hears_and_knows_what(
+    start_hub: StartHub, js: OpenSide, our_id: str
+) -> None:
+    async with start_hub() as hub, ours(hub, our_id, HZ[0]) as we, js(hub, "caller") as they:
+        await they.hears(we)
+        [heard] = await they.tracks()
+        assert (heard["streams"], heard["metadata"]) == ([f"{our_id}-voice"], {"role": "test"})
+
+
+@roles
+async def test_one_that_only_listens_is_us(start_hub: StartHub, js: OpenSide, our_id: str) -> None:
+    async with start_hub() as hub, ours(hub, our_id) as we, js(hub, "caller", HZ[1]) as they:
+        await we.hears(they)
+        assert we.tracks() == [("caller", they.stream_id, {"role": "caller"})]
+
+
+@pytest.mark.parametrize("we_stay", [False, True], ids=["we return", "they return"])
+@roles
+async def test_leaving_and_returning(start_hub: StartHub, js: OpenSide, our_id: str, we_stay: bool) -> None:
+    async with start_hub() as hub:
+        await leave_and_return(hub, *((ours, js) if we_stay else (js, ours)), our_id)
+
+
+@roles
+async def test_we_lose_the_server(start_hub: StartHub, js: OpenSide, our_id: str) -> None:
+    async with start_hub() as hub, Cable(hub.port) as cable:
+        tied = functools.partial(ours, url=cable.url)
+        async with both(hub, tied, js, (our_id, "caller")) as (we, they):
+            await come_back_from_a_lost_server(cable, we, they)
+
+
+@roles
+async def test_they_lose_the_server(start_hub: StartHub, js: OpenSide, our_id: str) -> None:
+    async with start_hub() as hub, Cable(hub.port) as cable:
+        tied = functools.partial(js, url=cable.url)
+        async with both(hub, ours, tied, (our_id, "caller")) as (we, they):
+            await come_back_from_a_lost_server(cable, they, we)
+
+
+@pytest.mark.parametrize("swapped", [False, True], ids=["we drop", "they drop"])
+async def test_publishable_keys_and_another_id_after_each_drop(
+    start_hub: StartHub, js: OpenSide, swapped: bool
+) -> None:
+    async with start_hub() as hub, Cable(hub.port) as cable:
+        one, other = (js, ours) if swapped else (ours, js)
+        tied = functools.partial(one, url=cable.url)
+        async with both(hub, tied, other, (None, None)) as (dropped, stays):
+            before = dropped.peer_id
+            await come_back_from_a_lost_server(cable, dropped, stays)
+            assert dropped.peer_id != before
+
+
+@roles
+async def test_their_path_is_lost(start_hub: StartHub, js: OpenSide, our_id: str) -> None:
+    async with start_hub() as hub, both(hub, ours, js, (our_id, "caller")) as (we, they):
+        await come_back_from_a_lost_path(they, we)
+
+
+@orders
+async def test_the_vendors_clients_find_each_other_in_our_hub(
+    start_hub: StartHub, js: OpenSide, swapped: bool
+) -> None:
+    async with start_hub() as hub, both(hub, vendor_python, js, ("py", "js"), swapped=swapped) as (py, page):
+        await hear_each_other(py, page)
+        await read_each_other(py, page)
+
+
+async def test_the_vendors_clients_with_publishable_keys(start_hub: StartHub, js: OpenSide) -> None:
+    async with start_hub(NO_SERVERS) as hub, both(hub, vendor_python, js, (None, None)) as (py, page):
+        await hear_each_other(py, page)
+        await read_each_other(py, page)
+
+
+async def test_the_vendors_page_comes_back_to_the_vendors_python(start_hub: StartHub, js: OpenSide) -> None:
+    async with start_hub() as hub, Cable(hub.port) as cable:
+        tied = functools.partial(js, url=cable.url)
+        async with both(hub, vendor_python, tied, ("py", "js")) as (py, page):
+            await come_back_from_a_lost_server(cable, page, py)

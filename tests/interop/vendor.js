@@ -1,0 +1,52 @@
+// A page as somebody would write it with the vendor's client: joins, says a tone, keeps what it is told.
+
+import { MeteredPeer } from "./node_modules/@metered-ca/realtime/dist/index.mjs";
+
+const PROMPT = { initialDelayMs: 50, multiplier: 1, jitterRatio: 0 };
+
+const they = { tracks: [], data: [], states: [], errors: [], channels: {}, received: [], peer: null, voice: null };
+window.they = they;
+
+const keep = (channel) => {
+  they.channels[channel.label] = channel;
+  channel.onmessage = ({ data }) => they.received.push({ label: channel.label, data });
+};
+
+const watch = (remote) => {
+  remote.on("state-change", ({ to }) => they.states.push([remote.id, to]));
+  remote.on("track", ({ track, streams, metadata }) =>
+    they.tracks.push({ from: remote.id, kind: track.kind, streams: streams.map(({ id }) => id), metadata: metadata ?? null }),
+  );
+  remote.on("data-channel", ({ channel }) => keep(channel));
+  remote.on("negotiation-error", ({ err }) => they.errors.push(String(err)));
+};
+
+they.remote = (id) => they.peer.remotePeers.find((remote) => remote.id === id);
+
+they.join = async ({ url, credential, room, hz, metadata }) => {
+  const { token, key } = credential;
+  const peer = new MeteredPeer({ ...(key ? { apiKey: key } : { tokenProvider: async () => token }), url, reconnect: PROMPT });
+  they.peer = peer;
+  peer.on("peer-joined", ({ peer: remote }) => watch(remote));
+  peer.on("data", ({ senderPeerId, data, kind }) => they.data.push({ from: senderPeerId, data, kind }));
+  peer.on("error", ({ err }) => they.errors.push(String(err)));
+  if (hz) they.speak(hz, metadata);
+  await peer.join(room);
+  return peer.peerId;
+};
+
+they.speak = (hz, metadata) => {
+  they.voice = sound.tone(hz);
+  they.peer.addStream(they.voice, metadata);
+  return they.voice.id;
+};
+
+they.open = (id, label) => keep(they.remote(id).pc.createDataChannel(label));
+
+// What the browser says when a path is dead, without the half minute it takes to find out.
+they.loseThePath = (id) => {
+  const { pc } = they.remote(id);
+  Object.defineProperty(pc, "iceConnectionState", { configurable: true, get: () => "failed" });
+  pc.dispatchEvent(new Event("iceconnectionstatechange"));
+  delete pc.iceConnectionState;
+};
