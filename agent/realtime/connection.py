@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from aiortc import (
     MediaStreamTrack,
@@ -54,8 +54,8 @@ class Connection:
     `choice` is whom to ask for further addresses of our own; `on_candidate` gets each of them after the
     description has been made, and the end of candidates. With `relay_only` nothing else is used.
 
-    `kinds`, the sections of the connection before this one, are offered again in the same order, because the
-    other side may still hold that session.
+    The sections of `after`, the connection before this one, are offered again in the same order and with the
+    same ids of header extensions, because the other side may still hold that session.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Connection:
         receive_video: bool = False,
         on_candidate: Callable[[Connection, Candidate], None],
         relay_only: bool = False,
-        kinds: Iterable[str] = (),
+        after: Connection | None = None,
     ) -> None:
         policy = RTCIceTransportPolicy.RELAY if relay_only else RTCIceTransportPolicy.ALL
         # An empty list, not none: aiortc would ask a public server.
@@ -81,13 +81,13 @@ class Connection:
             self._pc, on_track=on_track, on_track_ended=on_track_ended, receive_video=receive_video
         )
         self._path: Path | None = None
-        self._extension_ids: dict[str, int] = {}
+        self._extension_ids: dict[str, int] = {} if after is None else dict(after._extension_ids)
         self._candidates = 0
         self.remote_ufrag: str | None = None
         #: The media kind of every section negotiated, in order.
         self.kinds: list[str] = []
         self._pc.on("connectionstatechange", self._moved)
-        for kind in kinds:
+        for kind in () if after is None else after.kinds:
             if kind == "application":
                 self._pc.createDataChannel("", negotiated=True, id=_KEEP_SECTION_CHANNEL_ID)
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Literal, TypeAlias
@@ -315,7 +315,7 @@ class RemotePeer:
 
     # ---- connections --------------------------------------------------------------------------------
 
-    def _new_connection(self, kinds: Sequence[str]) -> Connection:
+    def _new_connection(self, after: Connection | None) -> Connection:
         connection = Connection(
             choose(self._around.ice_servers(), self._negotiation.attempts),
             on_state=lambda moved: self._put(_Moved(moved)),
@@ -324,7 +324,7 @@ class RemotePeer:
             receive_video=self._around.receive_video,
             on_candidate=lambda connection, candidate: self._put(_Found(connection, candidate)),
             relay_only=self._around.relay_only,
-            kinds=kinds,
+            after=after,
         )
         connection.send(self._around.outgoing(self.id))
         return connection

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from agent.realtime.connection import Connection
@@ -12,13 +12,13 @@ from agent.realtime.connection import Connection
 class Succession:
     """`current` is what is negotiated about; behind it there may be the one before, still carrying sound.
 
-    `make` makes a connection with the given sections, `let_go` is told of each one that is given up, and
-    `spawn` runs its closing.
+    `make` makes a connection, with the sections of one before it if given, `let_go` is told of each one that
+    is given up, and `spawn` runs its closing.
     """
 
     def __init__(
         self,
-        make: Callable[[Sequence[str]], Connection],
+        make: Callable[[Connection | None], Connection],
         *,
         let_go: Callable[[Connection], None],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
@@ -37,7 +37,7 @@ class Succession:
     def ensure(self) -> Connection:
         """The current connection, made if there is none."""
         if self.current is None:
-            self.current = self._make(())
+            self.current = self._make(None)
         return self.current
 
     def replace(self, *, keep_sections: bool = False) -> None:
@@ -55,7 +55,7 @@ class Succession:
         else:
             self._give_up(old)
         if keep_sections:
-            self.current = self._make(old.kinds)
+            self.current = self._make(old)
 
     def settle(self) -> None:
         """The current connection works; what was before it is closed."""

@@ -10,6 +10,8 @@ from typing import Any, Protocol, TypeAlias
 
 import metered_realtime as vendor
 import numpy as np
+import pytest
+from aioice.ice import StunProtocol
 from aiortc import MediaStreamTrack
 from metered_realtime.media_io import AudioSource as VendorSource
 
@@ -63,6 +65,16 @@ class Side(Protocol):
 OpenSide: TypeAlias = Callable[..., AbstractAsyncContextManager[Any]]
 
 
+def _cut(protocol: StunProtocol) -> None:
+    """Let no datagram in or out of a socket."""
+
+    async def send_data(*_: object) -> None:
+        pass
+
+    protocol.send_data = send_data
+    protocol.send_stun = protocol.datagram_received = lambda *_: None
+
+
 @dataclass
 class Ours:
     """Our `Peer`."""
@@ -108,7 +120,14 @@ class Ours:
         await self.inner.event(DataReceived, kind=kind, data=data, sender_id=sender.peer_id)
 
     async def break_media(self, other: Side) -> None:
-        await self.inner.peer.remote_peers[other.peer_id]._connection._pc.close()
+        path = self.inner.peer.remote_peers[other.peer_id]._connections.current._path
+        with pytest.MonkeyPatch.context() as patch:
+            # Noticed a little after a browser does, which looks for two and a half seconds.
+            patch.setattr("agent.realtime.path.TICK_S", 0.35)
+            for connection in path._arrivals._connections:
+                for protocol in connection._protocols:
+                    _cut(protocol)
+            await self.inner.event(StateChanged, remote=other.peer_id, state="reconnecting")
 
     async def forget(self) -> None:
         self.inner.seen.clear()

@@ -47,8 +47,8 @@ async def test_sound_and_messages_both_ways(
         await read_each_other(we, they)
         # What the vendor says of a track comes without the stream it belongs to, and is found all the same.
         assert we.tracks() == [("caller", they.stream_id, {"role": "caller"})]
-        # Its client looks our metadata up by the id of its own receiver, which exists before any offer and has
-        # a random one: the stream id is what it knows our voice by.
+        # Its client looks our metadata up by the id of its own receiver, which exists before any offer and
+        # has a random one: the stream id is what it knows our voice by.
         [heard] = await they.tracks()
         assert (heard["streams"], heard["metadata"]) == ([f"{our_id}-voice"], None)
 
@@ -104,6 +104,12 @@ async def test_publishable_keys_and_another_id_after_each_drop(
             before = dropped.peer_id
             await come_back_from_a_lost_server(cable, dropped, stays)
             assert dropped.peer_id != before
+
+
+@roles
+async def test_our_path_is_lost(start_hub: StartHub, js: OpenSide, our_id: str) -> None:
+    async with start_hub() as hub, both(hub, ours, js, (our_id, "caller")) as (we, they):
+        await come_back_from_a_lost_path(we, they)
 
 
 @roles

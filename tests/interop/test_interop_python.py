@@ -84,6 +84,12 @@ async def test_publishable_keys_and_another_id_after_each_drop(start_hub: StartH
 
 
 @roles
+async def test_our_path_is_lost(hub: RunningHub, our_id: str) -> None:
+    async with both(hub, ours, vendor_python, (our_id, "caller")) as (we, they):
+        await come_back_from_a_lost_path(we, they)
+
+
+@roles
 async def test_their_path_is_lost(hub: RunningHub, our_id: str) -> None:
     async with both(hub, ours, vendor_python, (our_id, "caller")) as (we, they):
         await come_back_from_a_lost_path(they, we)
