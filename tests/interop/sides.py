@@ -10,7 +10,6 @@ from typing import Any, Protocol, TypeAlias
 
 import metered_realtime as vendor
 import numpy as np
-import pytest
 from aioice.ice import StunProtocol
 from aiortc import MediaStreamTrack
 from metered_realtime.media_io import AudioSource as VendorSource
@@ -121,13 +120,10 @@ class Ours:
 
     async def break_media(self, other: Side) -> None:
         path = self.inner.peer.remote_peers[other.peer_id]._connections.current._path
-        with pytest.MonkeyPatch.context() as patch:
-            # Noticed a little after a browser does, which looks for two and a half seconds.
-            patch.setattr("agent.realtime.path.TICK_S", 0.35)
-            for connection in path._arrivals._connections:
-                for protocol in connection._protocols:
-                    _cut(protocol)
-            await self.inner.event(StateChanged, remote=other.peer_id, state="reconnecting")
+        for connection in path._arrivals._connections:
+            for protocol in connection._protocols:
+                _cut(protocol)
+        await self.inner.event(StateChanged, remote=other.peer_id, state="reconnecting")
 
     async def forget(self) -> None:
         self.inner.seen.clear()
