@@ -1,6 +1,7 @@
-"""Every reach into aiortc's private parts, in one place; tests/agent/realtime/test_aiortc_seam.py guards it.
+"""Every reach into aiortc's private parts but those into ICE, which are in `ice_seam`.
 
-Checked with aiortc 1.14 to 1.16. Each function says what it needs it for and what goes wrong without it.
+Checked with aiortc 1.14 to 1.16; tests/agent/realtime/test_aiortc_seam.py guards it. Each function says what
+it needs it for and what goes wrong without it.
 """
 
 from __future__ import annotations
@@ -11,11 +12,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-import aioice.ice
-import aioice.stun
 import av
 import numpy as np
-from aioice.candidate import candidate_foundation, candidate_priority
 from aiortc import (
     MediaStreamTrack,
     RTCPeerConnection,
@@ -24,9 +22,7 @@ from aiortc import (
     rtp,
 )
 from aiortc.jitterbuffer import JitterBuffer
-from aiortc.rtcicetransport import candidate_from_aioice
 from aiortc.rtcrtpreceiver import RemoteStreamTrack
-from aiortc.sdp import candidate_to_sdp
 from prometheus_client import Counter
 
 DROPPED_FRAMES = Counter(
@@ -155,192 +151,38 @@ def decline_unoffered(pc: RTCPeerConnection, offered_mids: set[str]) -> None:
             transceiver._offerDirection = "inactive"
 
 
-class Arrivals:
-    """Counts the datagrams that arrive for `pc`, and asks the other side to send one.
+class Restorable:
+    """A negotiation state of `pc` to come back to: aiortc cannot take an offer back.
 
-    To be made when `pc` is connected. aiortc says nothing of what arrives, and its own questions are 4-6 s
-    apart.
+    To be made before an offer is; `restore` undoes that offer. Without it the side that yields in a collision
+    has to throw its connection away, sound and all.
     """
 
-    def __init__(self, pc: RTCPeerConnection) -> None:
-        #: Datagrams of any kind: media, reports, handshakes, and the answers to `ask`.
-        self.count = 0
-        self._connections = ice_connections(pc)
-        self._counted: list[Any] = []
-        self._listen()
-
-    def ask(self) -> None:
-        """Send a question of RFC 7675; whatever comes back counts as arrived."""
-        self._listen()
-        for connection in self._connections:
-            for pair in connection._nominated.values():
-                request = connection.build_request(pair, nominate=False)
-                request.add_message_integrity(connection.remote_password.encode())
-                pair.protocol.send_stun(request, pair.remote_addr)
-
-    def _listen(self) -> None:
-        for connection in self._connections:
-            for protocol in connection._protocols:
-                if protocol not in self._counted:
-                    self._counted.append(protocol)
-                    protocol.datagram_received = self._counting(protocol.datagram_received)
-
-    def _counting(self, received: Callable[[bytes, Any], None]) -> Callable[[bytes, Any], None]:
-        def count(data: bytes, address: Any) -> None:
-            self.count += 1
-            received(data, address)
-
-        return count
-
-
-def ice_connections(pc: RTCPeerConnection) -> list[Any]:
-    """The aioice connections under `pc`; one when all sections are bundled."""
-    transports: Any = getattr(pc, "_RTCPeerConnection__iceTransports")  # noqa: B009 (mypy knows the class)
-    return [transport._connection for transport in transports]
-
-
-#: Giving an allocation back takes a round trip; a relay that is dead keeps it until it expires.
-RELEASE_S = 0.5
-
-
-class Relay:
-    """An allocation on a TURN server."""
-
-    def __init__(self, candidate: aioice.Candidate, protocol: Any) -> None:
-        self.candidate = candidate
-        self.protocol = protocol
-
-    async def release(self) -> None:
-        """Give it back. aioice would wait a minute for a server that does not answer, socket open."""
-        transport = self.protocol.transport
-        transport.close()
-        closing: asyncio.Task[None] = transport._TurnTransport__close_task
-        await asyncio.wait([closing], timeout=RELEASE_S)
-        # Cancelled, it closes the socket all the same.
-        for task in (closing, *transport._TurnTransport__send_tasks):
-            task.cancel()
-        await asyncio.wait([closing])
-        if not closing.cancelled():
-            closing.exception()
-
-
-class LocalIce:
-    """The addresses of one ICE transport of `pc`: the first section's, which carries all of them.
-
-    aioice gathers once, before anything else. Here candidates come later: they are added to its lists, and
-    its loop of connectivity checks, which waits for remote ones in the same way, picks them up.
-    """
+    _STATES = ("signalingState", "pendingLocalDescription", "sctp_mline_index")
 
     def __init__(self, pc: RTCPeerConnection) -> None:
         self._pc: Any = pc
-        self._transport: Any = _first_transport(pc)
-        self._ice: Any = self._transport._connection
-        self.relays: list[Relay] = []
+        self._states = {name: getattr(pc, f"_RTCPeerConnection__{name}") for name in self._STATES}
+        self._sections = {
+            t: (t.mid, t._get_mline_index(), t._codecs, t._headerExtensions) for t in self._transceivers()
+        }
+        self._data_mid = None if pc.sctp is None else pc.sctp.mid
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, LocalIce) and other._ice is self._ice
+    def restore(self) -> None:
+        """The offer is as good as never made; what was to be sent in new sections has no section again."""
+        for name, value in self._states.items():
+            setattr(self._pc, f"_RTCPeerConnection__{name}", value)
+        for transceiver in self._transceivers():
+            mid, index, codecs, extensions = self._sections.get(transceiver, (None, None, [], []))
+            transceiver._set_mid(mid)
+            transceiver._set_mline_index(index)
+            transceiver._codecs, transceiver._headerExtensions = codecs, extensions
+        if self._pc.sctp is not None:
+            self._pc.sctp.mid = self._data_mid
+        for transport in self._pc._RTCPeerConnection__iceTransports:
+            if transport.state == "new":
+                # Whoever offers controls; now it is the other side.
+                transport._role_set = False
 
-    __hash__ = None  # type: ignore[assignment]
-
-    @property
-    def mid(self) -> str:
-        """The section its candidates belong to."""
-        return str(_sections(self._pc)[0].mid)
-
-    @property
-    def ufrag(self) -> str:
-        return str(self._ice.local_username)
-
-    def expect_more(self) -> None:
-        """Local candidates are still to come: the checks go on, and nothing has failed yet."""
-        self._ice._remote_candidates_expected = lambda: True
-
-    def expect_no_more(self) -> None:
-        """All local candidates are there."""
-        del self._ice._remote_candidates_expected
-        if not self._ice._remote_candidates_expected() and not self._ice._closing:
-            self._ice._end_remote_candidates()
-
-    def hosts(self) -> list[Any]:
-        """Sockets that a STUN server may see from elsewhere: those on IPv4."""
-        return [p for p in self._ice._protocols if "." in p.local_candidate.host]
-
-    async def reflexive(self, host: Any, server: tuple[str, int]) -> str | None:
-        """The address of `host` as `server` sees it; None if it sees the same. Raises what aioice raises."""
-        message = aioice.stun.Message(aioice.stun.Method.BINDING, aioice.stun.Class.REQUEST)
-        response, _ = await host.request(message, server)
-        base, seen = host.local_candidate, response.attributes["XOR-MAPPED-ADDRESS"]
-        if seen == (base.host, base.port):
-            return None
-        candidate = aioice.Candidate(
-            foundation=candidate_foundation("srflx", "udp", base.host),
-            component=base.component,
-            transport="udp",
-            priority=candidate_priority(base.component, "srflx"),
-            host=seen[0],
-            port=seen[1],
-            type="srflx",
-            related_address=base.host,
-            related_port=base.port,
-        )
-        return self._add(candidate)
-
-    async def allocate(
-        self, server: tuple[str, int], username: str, password: str, is_stream: bool, is_tls: bool
-    ) -> Relay:
-        """An address on a TURN server; its certificate is verified. Raises what aioice raises."""
-        candidate, protocol = await aioice.ice.relayed_candidate(
-            component=1,
-            hide_related_address=self._is_relay_only,
-            protocol_factory=lambda: aioice.ice.StunProtocol(self._ice),
-            turn_server=server,
-            turn_username=username,
-            turn_password=password,
-            turn_ssl=is_tls,
-            turn_transport="tcp" if is_stream else "udp",
-        )
-        return Relay(candidate, protocol)
-
-    def add_relay(self, relay: Relay) -> str:
-        """Use `relay` for this connection; `release` gives it back."""
-        self.relays.append(relay)
-        text = self._add(relay.candidate)
-        self._ice._protocols.append(relay.protocol)
-        if self._ice._early_checks_done:
-            for remote in self._ice._remote_candidates:
-                self._ice._pair_remote_candidate(remote)
-            self._ice.sort_check_list()
-        elif self._is_relay_only:
-            # aiortc does not begin to connect as long as there is no local candidate.
-            self._connecting = asyncio.ensure_future(self._pc._RTCPeerConnection__connect())
-        return text
-
-    def detach_relays(self) -> list[Relay]:
-        """Take the relays out of what aioice closes, which would wait for them one after the other."""
-        relays, self.relays = self.relays, []
-        for relay in relays:
-            with suppress(ValueError):
-                self._ice._protocols.remove(relay.protocol)
-        return relays
-
-    @property
-    def _is_relay_only(self) -> bool:
-        return self._ice._transport_policy is aioice.TransportPolicy.RELAY
-
-    def _add(self, candidate: aioice.Candidate) -> str:
-        self._ice._local_candidates.append(candidate)
-        return "candidate:" + candidate_to_sdp(candidate_from_aioice(candidate))
-
-
-def _sections(pc: Any) -> list[Any]:
-    """Transceivers and the data transport, in the order of their sections."""
-    found = [(t._get_mline_index(), t) for t in pc.getTransceivers()]
-    if pc.sctp is not None:
-        found.append((pc._RTCPeerConnection__sctp_mline_index, pc.sctp))
-    return [section for index, section in sorted(found, key=lambda f: f[0]) if index is not None]
-
-
-def _first_transport(pc: Any) -> Any:
-    first = _sections(pc)[0]
-    dtls = first.transport if first is pc.sctp else first.receiver.transport
-    return dtls.transport
+    def _transceivers(self) -> list[Any]:
+        return list(self._pc.getTransceivers())

@@ -1,6 +1,6 @@
 """One aiortc connection from birth to close, without any decision of its own.
 
-What aiortc cannot do in place (roll back, restart ICE, change servers) is done by making a new one.
+What aiortc cannot do in place (restart ICE, change servers) is done by making a new one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aiortc import (
 from aiortc.sdp import candidate_from_sdp
 from prometheus_client import Counter
 
-from agent.realtime import aiortc_seam, sdp
+from agent.realtime import aiortc_seam, ice_seam, sdp
 from agent.realtime.connection_media import ConnectionMedia, ReceivedTrack
 from agent.realtime.gathering import Gathering
 from agent.realtime.ice_choice import Choice
@@ -81,6 +81,7 @@ class Connection:
             self._pc, on_track=on_track, on_track_ended=on_track_ended, receive_video=receive_video
         )
         self._path: Path | None = None
+        self._before_offer: aiortc_seam.Restorable | None = None
         self._extension_ids: dict[str, int] = {} if after is None else dict(after._extension_ids)
         self._candidates = 0
         self.remote_ufrag: str | None = None
@@ -110,7 +111,12 @@ class Connection:
     @property
     def is_flowing(self) -> bool:
         """Whether it is connected and something arrives."""
-        return self.state == "connected" and not self.is_silent
+        return self.is_up and not self.is_silent
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it was connected and has not ended; for each new section `state` is connecting again."""
+        return self._path is not None and self.state not in ("failed", "closed")
 
     @property
     def received(self) -> list[MediaStreamTrack]:
@@ -137,10 +143,17 @@ class Connection:
         if not self._pc.getTransceivers() and self._pc.sctp is None:
             # What there was to send is gone again, and an offer needs a section.
             self._pc.addTransceiver("audio", "recvonly")
+        if self._pc.signalingState == "stable":
+            self._before_offer = aiortc_seam.Restorable(self._pc)
         offer = await self._pc.createOffer()
         pinned = sdp.pin_extension_ids(offer.sdp, self._extension_ids)
         await self._pc.setLocalDescription(RTCSessionDescription(pinned, "offer"))
         return await self._settled_local()
+
+    def take_offer_back(self) -> None:
+        """The other side's offer goes first; what ours was to say is said in the answer, or later."""
+        if self._before_offer is not None and self._pc.signalingState == "have-local-offer":
+            self._before_offer.restore()
 
     async def answer_offer(self, offer_sdp: str) -> str:
         """Apply an offer and return the answer. Raises whatever aiortc makes of it."""
@@ -227,7 +240,7 @@ class Connection:
         """Ask the servers for the transport that carries everything; which one it is, descriptions decide."""
         if not self._choice:
             return
-        ice = aiortc_seam.LocalIce(self._pc)
+        ice = ice_seam.LocalIce(self._pc)
         if self._gathering is not None:
             if self._gathering.serves(ice):
                 return

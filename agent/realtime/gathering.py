@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from prometheus_client import Counter
 
-from agent.realtime.aiortc_seam import LocalIce, Relay
 from agent.realtime.ice_choice import Choice, StunServer, TurnServer
+from agent.realtime.ice_seam import LocalIce, Relay
 from agent.realtime.race import race
 
 logger = logging.getLogger(__name__)

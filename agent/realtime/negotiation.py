@@ -1,9 +1,8 @@
 """Who offers, who yields, when to wait, when to start over: the rules between two peers, as a value machine.
 
 There is no caller: either side offers when it has something to send. Whose offer yields when both do is
-decided by comparing the peer ids, so both sides come to opposite answers alone. aiortc can neither roll an
-offer back nor restart ICE; instead the connection is thrown away and built anew, which the other side sees
-as a remote restart.
+decided by comparing the peer ids, so both sides come to opposite answers alone. aiortc cannot restart ICE;
+instead a new connection is built, which the other side sees as a remote restart.
 
      want                offer sent              answer               transport up
 IDLE ───► WAITING ──2 s──► OFFERED ────────────► CONNECTING ────────────► CONNECTED ◄─┐
@@ -26,6 +25,8 @@ POLITE_WAIT_S = 2.0
 #: An offer not answered by then is lost: the other side missed it, or is a ghost.
 #: More than the 5 s that a remote aiortc may need to gather when its STUN server does not answer.
 ANSWER_S = 10.0
+#: Our offer, sent so long ago, would have been seen by whoever offers now; the one that yields would have.
+RESEND_S = 1.0
 #: From exchanged descriptions to a working transport; many calls that begin at once on a small machine
 #: take long. Later ones are given less: when the network comes back, what was tried without it is in the way.
 CONNECT_S = 15.0
@@ -64,6 +65,10 @@ class Do(Enum):
     REBUILD_AND_OFFER = auto()
     ANSWER = auto()
     REBUILD_AND_ANSWER = auto()
+    #: Take our own offer back first, on the same connection.
+    ROLL_BACK_AND_ANSWER = auto()
+    #: Send the offer once more: it did not arrive.
+    RESEND = auto()
     #: Present the same offer again after the cool-down.
     HOLD = auto()
     IGNORE = auto()
@@ -88,6 +93,7 @@ class Negotiation:
         self._was_connected = False
         self._jitter = jitter
         self._attempt_s = 0.0
+        self._offered_s = 0.0
         self._yielded_s: float | None = None
 
     @property
@@ -110,15 +116,18 @@ class Negotiation:
         """Our offer, with all there is to send, is on its way."""
         self.wanted = False
         self._ever = True
+        self._offered_s = now_s
         self._go(Phase.OFFERED, now_s + ANSWER_S)
 
     def offer_arrived(self, now_s: float, *, restarted: bool) -> Do:
         """The other side offers; `restarted` if with other ICE credentials than before."""
         if self.phase is Phase.OFFERED and not self.polite:
-            return Do.IGNORE
-        fresh = restarted or self.phase in (Phase.OFFERED, Phase.BACKOFF)
-        if not fresh:
-            return Do.ANSWER
+            if now_s - self._offered_s < RESEND_S:
+                return Do.IGNORE
+            self._offered_s = now_s
+            return Do.RESEND
+        if not restarted and self.phase is not Phase.BACKOFF:
+            return Do.ROLL_BACK_AND_ANSWER if self.phase is Phase.OFFERED else Do.ANSWER
         if self.cooldown_s(now_s) > 0:
             return Do.HOLD
         self._yielded_s = now_s

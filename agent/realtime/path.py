@@ -9,7 +9,7 @@ from collections.abc import Callable
 from aiortc import RTCPeerConnection
 from prometheus_client import Counter
 
-from agent.realtime import aiortc_seam
+from agent.realtime import ice_seam
 from agent.realtime.path_watch import TICK_S, PathWatch, Verdict
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ class Path:
     """Watches what arrives at `pc` until `stop`. `on_change` is called when `is_silent` changes."""
 
     def __init__(self, pc: RTCPeerConnection, on_change: Callable[[], None]) -> None:
-        self._arrivals = aiortc_seam.Arrivals(pc)
+        self._arrivals = ice_seam.Arrivals(pc)
         self._watch = PathWatch()
         self._on_change = on_change
         self._timer = self._schedule()

@@ -15,7 +15,7 @@ from agent.realtime import sdp, signals
 from agent.realtime.connection import MAX_CANDIDATES, Connection
 from agent.realtime.early import EarlyCandidates
 from agent.realtime.ice_choice import choose
-from agent.realtime.negotiation import HANG_UP_S, Do, Negotiation, Phase
+from agent.realtime.negotiation import COOLDOWN_S, HANG_UP_S, Do, Negotiation, Phase
 from agent.realtime.peer_events import StateChanged
 from agent.realtime.remote_tracks import RemoteTrack, RemoteTracks
 from agent.realtime.signals import Candidate, Description, TrackMeta
@@ -83,6 +83,8 @@ class RemotePeer:
         #: What the peer's token says about it in public; replaced when it comes back with another.
         self.metadata = metadata
         self.state: RemoteState = "idle"
+        #: Stream and track ids of what its last description sends; they survive a change of its peer id.
+        self.announces: frozenset[sdp.Msid] = frozenset()
         self._around = around
         self._negotiation = Negotiation(polite=polite)
         self._connections = Succession(self._new_connection, let_go=self._let_go, spawn=around.spawn)
@@ -213,8 +215,10 @@ class RemotePeer:
             do = await self._offer()
 
     async def _offer(self) -> Do:
-        connection = self._connections.ensure()
         self._negotiation.offered(_now_s())
+        return await self._send_offer(self._connections.ensure())
+
+    async def _send_offer(self, connection: Connection) -> Do:
         try:
             offer = await connection.make_offer()
         except Exception as error:
@@ -234,6 +238,11 @@ class RemotePeer:
                 return
             case Do.IGNORE:
                 return
+            case Do.RESEND:
+                await self._perform(await self._send_offer(self._connections.ensure()))
+                return
+            case Do.ROLL_BACK_AND_ANSWER:
+                self._connections.ensure().take_offer_back()
             case Do.REBUILD_AND_ANSWER:
                 REBUILDS.labels("remote").inc()
                 self._connections.replace()
@@ -241,6 +250,7 @@ class RemotePeer:
 
     async def _answer(self, offer: Description) -> None:
         connection = self._connections.ensure()
+        self.announces = frozenset(sdp.msids_by_mid(offer.sdp).values())
         try:
             answer = await connection.answer_offer(offer.sdp)
         except Exception as error:
@@ -259,12 +269,14 @@ class RemotePeer:
         if connection is None or self._negotiation.phase not in (Phase.OFFERED, Phase.CONNECTING):
             return
         if connection.remote_ufrag not in (None, ufrag):
-            # Either it yielded to our offer by throwing away its end of this connection, or what we took for
-            # its answer was one to an offer before: this connection cannot come about.
-            await self._perform(self._negotiation.lost(_now_s()))
+            # Either it yielded to our offer by throwing away its end of this connection, as the vendor's
+            # Python client does, which then hears no other for a while; or what we took for its answer was
+            # one to an offer before. This connection cannot come about.
+            await self._perform(self._negotiation.lost(_now_s(), at_least_s=COOLDOWN_S))
             return
         if not self._negotiation.expects_answer():
             return
+        self.announces = frozenset(sdp.msids_by_mid(answer.sdp).values())
         try:
             await connection.apply_answer(answer.sdp)
         except Exception as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import logging
 from collections import deque
 from collections.abc import Iterable
@@ -13,13 +14,22 @@ from prometheus_client import Counter
 from agent.realtime import signals
 from agent.realtime.early import EarlyMessages
 from agent.realtime.frames import Direct, Member
-from agent.realtime.peer_events import DataReceived, PeerEvent, PeerJoined, PeerLeft, StateChanged
+from agent.realtime.ghosts import Ghosts, predecessors
+from agent.realtime.peer_events import (
+    DataReceived,
+    PeerEvent,
+    PeerJoined,
+    PeerLeft,
+    StateChanged,
+    TrackAdded,
+)
 from agent.realtime.remote import RemotePeer
 from agent.realtime.surroundings import Surroundings
 
 logger = logging.getLogger(__name__)
 
 IGNORED_PEERS = Counter("voice_agent_peers_ignored_total", "Peers not connected to because the room was full")
+GHOSTS = Counter("voice_agent_ghost_peers_total", "Peers whose successor came before they were gone")
 BAD_SIGNALS = Counter("voice_agent_bad_signals_total", "Signals of remote peers that could not be used")
 
 MAX_PEERS = 256
@@ -43,6 +53,7 @@ class Roster:
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._lingering: dict[str, asyncio.TimerHandle] = {}
         self._early = EarlyMessages()
+        self._ghosts = Ghosts()
         self._own_id = ""
         self._former_ids: deque[str] = deque(maxlen=MAX_FORMER_IDS)
         self._is_new_id = False
@@ -56,6 +67,7 @@ class Roster:
 
     def here(self, member: Member) -> None:
         """`member` is in the room."""
+        self._ghosts.pop(member.peer_id)
         known = self.remotes.get(member.peer_id)
         if member.peer_id == self._own_id or member.peer_id in self._former_ids:
             return
@@ -71,6 +83,7 @@ class Roster:
 
     def gone(self, peer_id: str) -> None:
         """`peer_id` is not in the room, or has only lost its way to the server."""
+        self._ghosts.pop(peer_id)
         remote = self.remotes.get(peer_id)
         if remote is None:
             return
@@ -91,11 +104,16 @@ class Roster:
             else:
                 remote.resume()
         self._is_new_id = False
+        self._ghosts.keep_only(members)
         for member in members.values():
-            self.here(member)
+            if member.peer_id not in self._ghosts:
+                self.here(member)
 
     def direct(self, message: Direct) -> None:
         """Hand a direct message to where it belongs; nothing counts that comes from outside the room."""
+        ghost = self._ghosts.pop(message.sender)
+        if ghost is not None:
+            self.here(ghost)
         remote = self.remotes.get(message.sender)
         if remote is None:
             self._early.keep(message, asyncio.get_running_loop().time())
@@ -147,7 +165,27 @@ class Roster:
     def _emit_for_remote(self, event: PeerEvent) -> None:
         self._emit(event)
         match event:
-            case StateChanged(RemotePeer() as remote) if remote.id in self._lingering:
-                # It was announced as gone, and now its media is gone as well.
-                if remote.state != "connected":
+            case StateChanged(RemotePeer() as remote) if remote.id in self.remotes:
+                if remote.state == "connected":
+                    return
+                if remote.id in self._lingering:
+                    # It was announced as gone, and now its media is gone as well.
                     self._remove(remote.id)
+                elif any(predecessors(later, [remote]) for later in self._after(remote)):
+                    self._remove_ghost(remote)
+            case TrackAdded(remote):
+                earlier = itertools.takewhile(lambda other: other is not remote, self.remotes.values())
+                for peer_id in predecessors(remote, earlier):
+                    self._remove_ghost(self.remotes[peer_id])
+
+    def _after(self, remote: RemotePeer) -> list[RemotePeer]:
+        """Those who came after `remote`."""
+        known = list(self.remotes.values())
+        return known[known.index(remote) + 1 :]
+
+    def _remove_ghost(self, remote: RemotePeer) -> None:
+        GHOSTS.inc()
+        logger.info("a peer is back under another id; the old one is taken for gone")
+        if remote.id not in self._lingering:
+            self._ghosts.add(Member(remote.id, remote.metadata))
+        self._remove(remote.id)

@@ -49,7 +49,7 @@ class Succession:
         old, self.current = self.current, None
         if old is None:
             return
-        if old.state == "connected":
+        if old.is_up:
             self._give_up_former()
             self._former = old
         else:

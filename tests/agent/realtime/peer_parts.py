@@ -207,6 +207,9 @@ class Cable:
         self._target = port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._near: set[asyncio.StreamWriter] = set()
+        self._stranded: set[asyncio.StreamWriter] = set()
+        self._kept: list[asyncio.StreamReader] = []
         self._pumps: set[asyncio.Task[None]] = set()
         self._plugged = asyncio.Event()
         self._plugged.set()
@@ -234,21 +237,35 @@ class Cable:
     def plug(self) -> None:
         self._plugged.set()
 
+    def strand(self) -> None:
+        """Break the connections of the clients; the server is not told. New ones work."""
+        for writer in self._near - self._stranded:
+            self._stranded.add(writer)
+            writer.transport.abort()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._plugged.wait()
         with suppress(OSError):
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
             self.connections += 1
             self._writers |= {writer, far_writer}
-            both = (self._pump(reader, far_writer), self._pump(far_reader, writer))
+            self._near.add(writer)
+            both = (self._pump(reader, far_writer, writer), self._pump(far_reader, writer, writer))
             tasks = {asyncio.create_task(pump) for pump in both}
             self._pumps |= tasks
             await asyncio.wait(tasks)
-            self._writers -= {writer, far_writer}
+            if writer in self._stranded:
+                # Streams close when they are forgotten.
+                self._kept.append(far_reader)
+            else:
+                self._writers -= {writer, far_writer}
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, near: asyncio.StreamWriter
+    ) -> None:
         with suppress(OSError):
             while data := await reader.read(65_536):
                 writer.write(data)
                 await writer.drain()
-        writer.close()
+        if near not in self._stranded:
+            writer.close()

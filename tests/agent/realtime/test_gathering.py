@@ -12,9 +12,9 @@ import pytest
 from aioice import stun
 
 from agent.realtime import IceServer, Peer, StateChanged
-from agent.realtime.aiortc_seam import ice_connections
 from agent.realtime.frames import Direct
 from agent.realtime.gathering import SERVER_FAILURES
+from agent.realtime.ice_seam import ice_connections
 from agent.realtime.signalling import SignallingClient
 from tests.agent.realtime.peer_parts import participant, token_provider
 from tests.agent.realtime.test_peer import open_sockets, until_only

@@ -17,6 +17,7 @@ from agent.realtime.negotiation import (
     JITTER_RATIO,
     POLITE_WAIT_S,
     RECONNECT_S,
+    RESEND_S,
     SLOW_GAP_S,
     Do,
     Negotiation,
@@ -67,7 +68,16 @@ def test_in_a_collision_exactly_one_side_yields():
     polite.offered(0.0)
     assert impolite.offer_arrived(0.1, restarted=False) is Do.IGNORE
     assert impolite.expects_answer()
-    assert polite.offer_arrived(0.1, restarted=False) is Do.REBUILD_AND_ANSWER
+    assert polite.offer_arrived(0.1, restarted=False) is Do.ROLL_BACK_AND_ANSWER
+
+
+def test_an_offer_that_was_not_seen_is_sent_again_when_the_other_side_offers():
+    impolite = fresh(polite=False)
+    impolite.offered(0.0)
+    assert impolite.offer_arrived(RESEND_S - 0.01, restarted=False) is Do.IGNORE
+    assert impolite.offer_arrived(RESEND_S, restarted=False) is Do.RESEND
+    assert impolite.offer_arrived(RESEND_S + 0.1, restarted=False) is Do.IGNORE, "once a second at most"
+    assert impolite.deadline_s == ANSWER_S, "and not for ever"
 
 
 @pytest.mark.parametrize("polite", [True, False])
@@ -276,6 +286,8 @@ class Wire:
             self._ids += 1
             self.ufrags[me] = self._ids * 2 + me
             self.seen[me] = None
+        if do is Do.RESEND:
+            self._send(me, "offer")
         if do in (Do.OFFER, Do.REBUILD_AND_OFFER):
             self.sides[me].offered(self.now_s)
             self._send(me, "offer")
@@ -295,6 +307,8 @@ class Wire:
         do = side.offer_arrived(self.now_s, restarted=restarted)
         if do is Do.HOLD:
             self._flying.append((self.now_s + side.cooldown_s(self.now_s), me, kind, ufrag))
+        elif do is Do.RESEND:
+            self.perform(me, do)
         elif do is not Do.IGNORE:
             self.perform(me, do)
             self.seen[me] = ufrag

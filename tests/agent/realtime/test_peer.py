@@ -14,6 +14,7 @@ from agent.realtime import (
     FatalError,
     NotConnectedError,
     Peer,
+    PeerEvent,
     PeerJoined,
     PeerLeft,
     ServerRequestError,
@@ -147,7 +148,11 @@ async def test_when_both_offer_at_once_both_are_heard(hub: RunningHub):
     ):
         await alice.hears("bob", 1000)
         await bob.hears("alice", 440)
+        pair = ((alice, "bob"), (bob, "alice"))
         # Connected, neither waits for the other any more: both offers are under way before either arrives.
+        before = [someone.peer.remote_peers[other]._connections.current for someone, other in pair]
+        alice.seen.clear()
+        bob.seen.clear()
         alice.peer.add_track(alices_second, stream_id="alice-second")
         bob.peer.add_track(bobs_second, stream_id="bob-second")
         saying = [
@@ -158,6 +163,9 @@ async def test_when_both_offer_at_once_both_are_heard(hub: RunningHub):
         await bob.hears("alice", 2000, stream_id="alice-second")
         await alice.hears("bob", 1000)
         await bob.hears("alice", 440)
+        assert [someone.peer.remote_peers[other]._connections.current for someone, other in pair] == before
+        for someone in (alice, bob):
+            assert not [e for e in someone.seen if isinstance(e, TrackEnded | StateChanged)]
         for task in saying:
             task.cancel()
 
@@ -236,6 +244,8 @@ async def test_with_a_publishable_key_a_peer_comes_back_as_somebody_else(hub: Ru
     ):
         await alice.hears("bob", 1000)
         former_id = alice.peer.peer_id
+        alice.seen.clear()
+        bob.seen.clear()
         cable.pull()
         cable.plug()
         await alice.until(lambda: alice.peer.peer_id != former_id and alice.peer.state == "joined")
@@ -243,6 +253,34 @@ async def test_with_a_publishable_key_a_peer_comes_back_as_somebody_else(hub: Ru
         await bob.hears(alice.peer.peer_id, 440, stream_id="None-voice")
         await alice.hears("bob", 1000)
         assert set(alice.peer.remote_peers) == {"bob"}
+        await bob.event(PeerLeft, remote=former_id)
+        # At no time was there nothing to hear: the old connection carried on until the new one worked.
+        assert in_order(alice.seen, TrackAdded, TrackEnded)
+        assert in_order(bob.seen, TrackAdded, TrackEnded)
+        assert not [e for e in alice.seen if isinstance(e, StateChanged) and e.remote]
+
+
+def in_order(seen: list[PeerEvent], *kinds: type) -> bool:
+    """Whether the first of each kind came in this order."""
+    firsts = [next(i for i, event in enumerate(seen) if isinstance(event, kind)) for kind in kinds]
+    return firsts == sorted(firsts)
+
+
+async def test_who_came_back_under_another_id_replaces_a_ghost_the_server_still_announces(hub: RunningHub):
+    async with (
+        Cable(hub.port) as cable,
+        participant(hub, None, says_hz=440, url=cable.url) as alice,
+        participant(hub, "bob", says_hz=1000) as bob,
+    ):
+        await alice.hears("bob", 1000)
+        former_id = alice.peer.peer_id
+        await bob.hears(former_id, 440, stream_id="None-voice")
+        cable.strand()
+        await bob.event(PeerLeft, remote=former_id)
+        assert former_id in [member.peer_id for member in hub.hub.rooms.members("room")]
+        assert set(bob.peer.remote_peers) == {alice.peer.peer_id}
+        await bob.hears(alice.peer.peer_id, 440, stream_id="None-voice")
+        await alice.hears("bob", 1000)
 
 
 async def test_a_connection_that_closes_without_leaving_is_made_anew(hub: RunningHub):
