@@ -8,7 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
 import pytest
@@ -52,6 +52,12 @@ class _Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         await self.stop.wait()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # Ctrl-C and SIGTERM are for the test run: kept by this server, which waits for `stop` alone, they
+        # would be lost, and a test that waits for ever could not be stopped by anything but SIGKILL.
+        yield
 
 
 StartHub = Callable[..., AbstractAsyncContextManager[RunningHub]]

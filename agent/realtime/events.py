@@ -40,6 +40,18 @@ class Disconnected:
 
 
 @dataclass(frozen=True, slots=True)
+class Renewed:
+    """The token was replaced before it ran out; nothing was missed meanwhile, and nobody noticed."""
+
+    #: The latest valid list: credentials for relays often live no longer than the token they come with.
+    ice_servers: tuple[IceServer, ...]
+    #: Unix seconds by the server's clock.
+    server_time: float
+    #: Unix seconds.
+    expires_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class SubscriptionLost:
     """After a reconnect the server would not give back a channel; it is asked again at the next one."""
 
@@ -62,6 +74,7 @@ class TokenProviderFailing:
 Event: TypeAlias = (
     Connected
     | Disconnected
+    | Renewed
     | SubscriptionLost
     | TokenProviderFailing
     | Message

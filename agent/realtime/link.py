@@ -146,6 +146,16 @@ class Link:
             doubt.cancel()
             self._pending.pop(request_id, None)
 
+    async def idle(self) -> None:
+        """Wait until no request is without an answer."""
+        while self._pending:
+            await asyncio.wait(list(self._pending.values()))
+
+    def drop(self, reason: str) -> None:
+        """Give the connection up without a handshake."""
+        self._end(Loss(CloseCode.CLIENT_INACTIVITY, reason))
+        self._websocket.transport.abort()
+
     async def serve(self, deliver: Callable[[Incoming], bool]) -> Loss:
         """Read until the connection is lost; then every request still waiting fails.
 
@@ -172,9 +182,10 @@ class Link:
         self._end(loss)
         try:
             # The library's own limit does not cover a server that has stopped reading.
-            async with asyncio.timeout(within_s):
-                await self._websocket.close(loss.code, loss.reason)
-        except TimeoutError:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    await self._websocket.close(loss.code, loss.reason)
+        finally:
             self._websocket.transport.abort()
 
     def _end(self, loss: Loss) -> Loss:

@@ -14,7 +14,7 @@ from agent.realtime import aiortc_seam
 from agent.realtime.backoff import Backoff
 from agent.realtime.credentials import TokenProvider
 from agent.realtime.errors import NotConnectedError, SignallingError
-from agent.realtime.events import Connected, Disconnected, SubscriptionLost
+from agent.realtime.events import Connected, Disconnected, Renewed, SubscriptionLost
 from agent.realtime.frames import Direct, ErrorFrame, Message, Presence
 from agent.realtime.handlers import E, EventHandlers, Handler
 from agent.realtime.ice import IceServer
@@ -294,6 +294,8 @@ class Peer:
                 case Connected(is_reconnect=True):
                     self._connected(event)
                     self._await_roster()
+                case Renewed(ice_servers):
+                    self._may_use(ice_servers)
                 case Disconnected(will_retry=True):
                     self._set_state("reconnecting")
                 case Disconnected(code, reason):
@@ -313,8 +315,11 @@ class Peer:
     def _connected(self, event: Connected) -> None:
         self._peer_id = event.peer_id
         self._roster.own_id_is(event.peer_id)
+        self._may_use(event.ice_servers)
+
+    def _may_use(self, ice_servers: Sequence[IceServer]) -> None:
         if self._given_ice_servers is None:
-            self._ice_servers = event.ice_servers
+            self._ice_servers = ice_servers
 
     def _await_roster(self, attempt: int = 0) -> None:
         """After a reconnect the next presence is the whole roster; it is asked for if it does not come."""

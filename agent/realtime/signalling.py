@@ -14,34 +14,26 @@ from prometheus_client import Counter
 from .backoff import STABLE_AFTER_S, Backoff, floor_s
 from .codes import CloseCode
 from .credentials import TokenProvider, credential_source
-from .errors import (
-    AckTimeoutError,
-    DisconnectedError,
-    FrameTooLargeError,
-    NotConnectedError,
-    ServerRequestError,
-    SignallingConnectError,
-    SignallingError,
-    TokenProviderError,
-)
+from .errors import NotConnectedError, SignallingConnectError, SignallingError, TokenProviderError
 from .events import (
     Connected,
     Disconnected,
     Event,
     EventStream,
+    Renewed,
     SubscriptionLost,
     TokenProviderFailing,
 )
-from .frames import GoingAway, Json, Publish, Send, Subscribe, Unsubscribe
+from .frames import GoingAway, Json, Publish, Send, Unsubscribe, Welcome
 from .ice import IceServer, parse_ice_servers
 from .link import Incoming, Link, Loss, Request, Timeouts
 from .names import MAX_CHANNEL_CHARS, is_channel, is_peer_id
 from .opening import check_url, open_link
+from .renewal import Line, Outcome, Renewal, renew_in_time
+from .subscriptions import Subscriptions
 
 logger = logging.getLogger(__name__)
 
-#: A rejected subscription replay is repeated this often on the same connection.
-REPLAY_RETRIES = 3
 #: From so many failures of the token provider in a row on, its owner is told.
 TOKEN_FAILURES_TOLD = 3
 
@@ -90,12 +82,16 @@ class SignallingClient:
         self._jitter = jitter
         self._state = SignallingState.IDLE
         self._events = EventStream()
-        self._subscriptions: dict[str, bool] = {}
+        self._subscriptions = Subscriptions()
         self._ice_servers: tuple[IceServer, ...] = ()
         self._retry_after_ms: int | None = None
         self._attempts = 0
         self._token_failures = 0
-        self._link: Link | None = None
+        self._line: Line | None = None
+        #: Shut while requests have to wait for a new connection to be ready.
+        self._gate = asyncio.Event()
+        self._gate.set()
+        self._may_renew = True
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -112,7 +108,7 @@ class SignallingClient:
     @property
     def peer_id(self) -> str | None:
         """Our own id on the present connection; None without one."""
-        return self._link.welcome.peer_id if self._link else None
+        return self._line.link.welcome.peer_id if self._line else None
 
     def events(self) -> EventStream:
         """Everything that happens, in order: ``async for event in client.events()``. Ends after the last
@@ -137,15 +133,15 @@ class SignallingClient:
             await link.close(CloseCode.NORMAL, "client requested close")
             raise SignallingError("the client was closed while it was connecting")
         connected = self._welcomed(link, is_reconnect=False)
-        self._task = asyncio.create_task(self._run(link), name="signalling")
+        self._task = asyncio.create_task(self._run(), name="signalling")
         return connected
 
     async def close(self, code: int = CloseCode.NORMAL, reason: str = "client requested close") -> None:
         """Leave for good. Idempotent; returns when nothing of the client runs any more."""
         was_closed, self._state = self._state is SignallingState.CLOSED, SignallingState.CLOSED
         was_connected = self._task is not None
-        if self._link is not None:
-            await self._link.close(code, reason)
+        if self._line is not None:
+            await self._line.link.close(code, reason)
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -162,8 +158,8 @@ class SignallingClient:
         the connection is dropped and made anew. Returns at once. May be called freely: while a check runs,
         for a second after one, and without a connection it does nothing.
         """
-        if self._link is not None:
-            self._link.check_alive()
+        if self._line is not None:
+            self._line.link.check_alive()
 
     # ---- requests -----------------------------------------------------------------------------------
 
@@ -174,19 +170,14 @@ class SignallingClient:
         server refused is forgotten, what it may have granted before the line broke is asked for again.
         """
         _check_channel(channel)
-        link, is_new = self._require_link(), channel not in self._subscriptions
-        self._subscriptions[channel] = include_sender_metadata
-        try:
-            await link.request(lambda request_id: Subscribe(channel, request_id, include_sender_metadata))
-        except (ServerRequestError, FrameTooLargeError):
-            if is_new:
-                self._subscriptions.pop(channel, None)
-            raise
+        await self._subscriptions.add(await self._ready_link(), channel, include_sender_metadata)
 
     async def unsubscribe(self, channel: str) -> None:
         """Leave a channel. It is forgotten at once, whatever the server answers. Raises as `publish`."""
         _check_channel(channel)
-        self._subscriptions.pop(channel, None)
+        self._subscriptions.forget(channel)
+        if self._line is not None:
+            self._line.rosters.forget(channel)
         await self._request(lambda request_id: Unsubscribe(channel, request_id))
 
     async def publish(self, channel: str, data: Json) -> None:
@@ -206,12 +197,17 @@ class SignallingClient:
         await self._request(lambda request_id: Send(to, data, request_id))
 
     async def _request(self, make_frame: Callable[[str], Request]) -> None:
-        await self._require_link().request(make_frame)
+        await (await self._ready_link()).request(make_frame)
 
-    def _require_link(self) -> Link:
-        if self._link is None or self._state is not SignallingState.CONNECTED:
+    async def _ready_link(self) -> Link:
+        self._require_line()
+        await self._gate.wait()
+        return self._require_line().link
+
+    def _require_line(self) -> Line:
+        if self._line is None or self._state is not SignallingState.CONNECTED:
             raise NotConnectedError("not connected to the signalling server")
-        return self._link
+        return self._line
 
     # ---- the connection's life ----------------------------------------------------------------------
 
@@ -226,14 +222,8 @@ class SignallingClient:
 
     def _welcomed(self, link: Link, *, is_reconnect: bool) -> Connected:
         welcome = link.welcome
-        offered = (welcome.metadata or {}).get("iceServers")
-        if offered is not None:
-            servers = parse_ice_servers(offered)
-            if servers is None:
-                logger.warning("the server's list of ICE servers is not valid and was passed over")
-            else:
-                self._ice_servers = servers
-        self._link = link
+        self._take_ice_servers(welcome)
+        self._line = Line(link, self._deliver)
         self._retry_after_ms = None
         self._state = SignallingState.CONNECTED
         connected = Connected(
@@ -247,40 +237,85 @@ class SignallingClient:
         self._emit(connected)
         return connected
 
-    async def _run(self, first: Link) -> None:
-        link: Link | None = first
-        loop = asyncio.get_running_loop()
+    def _take_ice_servers(self, welcome: Welcome) -> None:
+        offered = (welcome.metadata or {}).get("iceServers")
+        if offered is None:
+            return
+        servers = parse_ice_servers(offered)
+        if servers is None:
+            logger.warning("the server's list of ICE servers is not valid and was passed over")
+        else:
+            self._ice_servers = servers
+
+    async def _run(self) -> None:
         try:
-            while link is not None:
-                began_s = loop.time()
-                loss = await self._serve(link, replay=link is not first)
-                self._link = None
-                LOSSES.labels(str(int(loss.code))).inc()
-                if loop.time() - began_s >= STABLE_AFTER_S:
-                    self._attempts = 0
-                link = await self._regain(loss)
+            async with asyncio.TaskGroup() as tasks:
+                is_again = False
+                while self._line is not None:
+                    loss = await self._live(self._line, tasks, replay=is_again)
+                    self._line = None
+                    LOSSES.labels(str(int(loss.code))).inc()
+                    await self._regain(loss)
+                    is_again = True
         except Exception:
             # Nobody awaits this task before `close`: a fault of our own must reach the reader here.
             logger.exception("signalling failed")
             LOSSES.labels("internal").inc()
             self._finish(Loss(CloseCode.ABNORMAL, "internal error"))
 
-    async def _serve(self, link: Link, *, replay: bool) -> Loss:
-        async with asyncio.TaskGroup() as tasks:
-            replaying = tasks.create_task(self._replay(link)) if replay else None
-            loss = await link.serve(self._deliver)
-            if replaying is not None:
-                replaying.cancel()
+    async def _live(self, line: Line, tasks: asyncio.TaskGroup, *, replay: bool) -> Loss:
+        """Until the line is lost, and every line that took its place in good time."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        line.start(tasks)
+        while True:
+            async with asyncio.TaskGroup() as beside:
+                replaying = beside.create_task(self._replay(line.link)) if replay else None
+                renewing = beside.create_task(self._renew_in_time(line, tasks))
+                loss = await line.lost
+                if replaying is not None:
+                    replaying.cancel()
+                if self._line is line:
+                    renewing.cancel()
+            if self._line is line or self._line is None:
+                break
+            line, replay = self._line, False
+        if line.is_taken_for_gone:
+            self._may_renew = False
+        if loop.time() - began_s >= STABLE_AFTER_S:
+            self._attempts = 0
         return loss
 
-    async def _regain(self, loss: Loss) -> Link | None:
-        """Wait and try until there is a link again; None when there is to be none."""
+    async def _replay(self, link: Link) -> None:
+        await self._subscriptions.replay(
+            link,
+            pause_s=self._timeouts.replay_pause_s,
+            on_lost=lambda channel, code: self._emit(SubscriptionLost(channel, code)),
+        )
+
+    async def _renew_in_time(self, line: Line, tasks: asyncio.TaskGroup) -> None:
+        async def attempt() -> Outcome:
+            return await Renewal(line, self._subscriptions, self._gate).run(tasks, self._open, self._switch)
+
+        if self._may_renew:
+            await renew_in_time(line, self._jitter(), attempt)
+
+    def _switch(self, line: Line) -> None:
+        """Requests go to `line` from now on."""
+        welcome = line.link.welcome
+        self._line = line
+        self._retry_after_ms = None
+        self._take_ice_servers(welcome)
+        self._emit(Renewed(self._ice_servers, welcome.server_time, welcome.expires_at))
+
+    async def _regain(self, loss: Loss) -> None:
+        """Wait and try until there is a line again, or there is to be none."""
         is_told = False
         while self._state is not SignallingState.CLOSED:
             policy = self._reconnect
             if policy is None or not policy.allows(self._attempts, loss.code):
                 self._finish(loss)
-                return None
+                return
             if not is_told:
                 self._emit(Disconnected(int(loss.code), loss.reason, will_retry=True))
                 is_told = True
@@ -298,9 +333,8 @@ class SignallingClient:
             else:
                 RECONNECTS.inc()
                 self._welcomed(link, is_reconnect=True)
-                return link
+                return
             logger.warning("signalling: attempt %d to reconnect failed: %s", self._attempts, loss.reason)
-        return None
 
     def _delay_s(self, policy: Backoff, loss: Loss) -> float:
         asked_ms = max(loss.retry_after_ms or 0, self._retry_after_ms or 0)
@@ -322,7 +356,7 @@ class SignallingClient:
         return False
 
     def _finish(self, loss: Loss) -> None:
-        self._link = None
+        self._line = None
         self._state = SignallingState.CLOSED
         self._emit(Disconnected(int(loss.code), loss.reason, will_retry=False))
         self._events.finish()
@@ -331,36 +365,6 @@ class SignallingClient:
         if not self._events.offer(event):
             self._events.discard_waiting()
             self._events.offer(event)
-
-    async def _replay(self, link: Link) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for channel in list(self._subscriptions):
-                tasks.create_task(self._replay_one(link, channel))
-
-    async def _replay_one(self, link: Link, channel: str) -> None:
-        code = ""
-        for attempt in range(1 + REPLAY_RETRIES):
-            if attempt:
-                await asyncio.sleep(self._timeouts.replay_pause_s)
-            if channel not in self._subscriptions:
-                return
-            flag = self._subscriptions[channel]
-            try:
-                await link.request(lambda request_id: Subscribe(channel, request_id, flag))  # noqa: B023
-            except ServerRequestError as error:
-                code = error.code
-            except AckTimeoutError:
-                code = "timeout"
-            except FrameTooLargeError:
-                code = "too_large"
-            except NotConnectedError:
-                code = "not_sent"
-            except DisconnectedError:
-                return
-            else:
-                return
-        logger.warning("signalling: a channel was not given back after a reconnect: %s", code)
-        self._emit(SubscriptionLost(channel, code))
 
 
 def _check_channel(channel: str) -> None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -141,6 +141,12 @@ class PromptServer(uvicorn.Server):
 
     async def main_loop(self) -> None:
         await self.stop.wait()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # Ctrl-C and SIGTERM are for the test run: kept by this server, which waits for `stop` alone, they
+        # would be lost, and a test that waits for ever could not be stopped by anything but SIGKILL.
+        yield
 
 
 @asynccontextmanager
