@@ -100,17 +100,16 @@ class MeteredRelays:
 
     async def for_peer(self, peer_id: str) -> tuple[IceServer, ...]:
         """See `Relays.for_peer`."""
-        if self._clock() < self._pause_until:
-            CREDENTIALS.labels("failed").inc()
-            return ()
+        servers: tuple[IceServer, ...] = ()
         try:
-            async with asyncio.timeout(PATIENCE_S), self._slots:
-                _, servers = await self.make(peer_id, self._ttl_s)
+            if not self._is_paused:
+                async with asyncio.timeout(PATIENCE_S), self._slots:
+                    # Those before us may have failed meanwhile.
+                    if not self._is_paused:
+                        _, servers = await self.make(peer_id, self._ttl_s)
         except (RestError, TimeoutError) as error:
-            CREDENTIALS.labels("failed").inc()
             self._pause(str(error) or f"no answer in {PATIENCE_S:g} s")
-            return ()
-        CREDENTIALS.labels("made").inc()
+        CREDENTIALS.labels("made" if servers else "failed").inc()
         return servers
 
     async def make(self, label: str, ttl_s: int) -> tuple[TurnCredential, tuple[IceServer, ...]]:
@@ -130,9 +129,13 @@ class MeteredRelays:
     async def close(self) -> None:
         await self._api.close()
 
+    @property
+    def _is_paused(self) -> bool:
+        return self._clock() < self._pause_until
+
     def _pause(self, why: str) -> None:
         # Of many that waited together, one says so.
-        if self._clock() >= self._pause_until:
+        if not self._is_paused:
             _log.warning("no TURN credential to be had, so callers go without: %s", why)
         self._pause_until = self._clock() + PAUSE_S
 
