@@ -49,6 +49,7 @@ async def main(url: str, room: str, token: str) -> None:
     async with AudioSource() as source, Peer(url, token_provider=provide) as peer:
         peer.add_source(source, stream_id="voice")
         async with in_background(follow(), speak(), report.keep_flushing()):
+            report.event("joining")
             await peer.join(room)
             report.event("joined")
             async with in_background(keep_saying(report, peer.send)):

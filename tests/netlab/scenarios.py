@@ -59,7 +59,7 @@ class Outcome:
     pair: str
     #: They heard each other, within `CONNECT_S`, before anything happened to them.
     connected: bool = False
-    #: From both started to both heard.
+    #: From both joining to both heard.
     connected_after_s: float | None = None
     #: They hear each other again in the end.
     back: bool = False
@@ -105,6 +105,11 @@ class Scenario:
     conditions: Conditions = field(default_factory=Conditions)
     #: TURN servers by all three transports are offered, of which this one works and no direct way does.
     turn: Transport | None = None
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the path stays as it is, so that there is nothing to come back from."""
+        return self.hurt is _nothing_more
 
 
 async def _nothing_more(stage: Stage) -> float:
@@ -171,7 +176,10 @@ async def play(lab: Lab, scenario: Scenario, pair: Pair, *, wait_s: float) -> Ou
         started_s = now_s()
         heard_s = await _hear_each_other(stage, started_s, CONNECT_S)
         if heard_s is not None:
-            outcome.connected, outcome.connected_after_s = True, heard_s - started_s
+            joining_s = max(
+                event["t"] for one in stage.both for event in one.events if event["event"] == "joining"
+            )
+            outcome.connected, outcome.connected_after_s = True, heard_s - joining_s
             await asyncio.sleep(STEADY_S)
             await _hurt(stage, scenario, wait_s, outcome)
         counters = await lab.path.counters()

@@ -53,6 +53,7 @@ async def main(url: str, room: str, token: str) -> None:
         peer.on(vendor.Data, lambda event: report.event("data", **event.data))
         peer.add_track(source, vendor.MediaStream(id="voice"))
         async with in_background(speak(), report.keep_flushing()):
+            report.event("joining")
             await peer.join(room)
             report.event("joined")
             async with in_background(keep_saying(report, peer.send)):
