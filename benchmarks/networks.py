@@ -63,7 +63,8 @@ def main() -> None:
     if (reason := namespaces.why_not()) is not None:
         sys.exit(f"networks cannot be made bad here: {reason}")
     namespaces.remove_left_over()
-    console = Console()
+    # A pipe has no width of its own.
+    console = Console(width=None if sys.stdout.isatty() else 160)
     scenarios = [s for s in ALL if not arguments.quick or s.name in QUICK]
     if (reason := why_no_turn()) is not None:
         console.print(f"[yellow]without TURN: {reason}")
@@ -106,7 +107,7 @@ def vendor_python(folder: Path, console: Console) -> str:
         subprocess.run([sys.executable, "-m", "venv", folder / "vendor"], check=True)
         python = str(folder / "vendor" / "bin" / "python")
         wanted = ("install", "--quiet", "--disable-pip-version-check", "-c", ROOT / "constraints.txt")
-        subprocess.run([python, "-m", "pip", *wanted, VENDOR, "numpy"], check=True)
+        subprocess.run([python, "-m", "pip", *wanted, f"{VENDOR}[webrtc]", "numpy"], check=True)
     return python
 
 
@@ -140,6 +141,9 @@ async def play_all(jobs: Sequence[Job], folder: Path, at_a_time: int, console: C
                 where.mkdir()
                 async with open_lab(where, seed=job.number) as lab:
                     outcome = await play(lab, job.scenario, job.pair, wait_s=WAIT_S)
+                    logs = lab.logs()
+            if not outcome.connected:
+                progress.console.print(f"{job.scenario.title}, {NAMES[job.pair.name]}: never connected", logs)
             outcomes.append(outcome)
             said = "-" if outcome.back_after_s is None else f"{outcome.back_after_s:.1f} s"
             progress.console.print(f"{job.scenario.title}, {NAMES[job.pair.name]}: back after {said}")

@@ -58,9 +58,17 @@ export class RemotePeer extends EventTarget {
     this.#build();
   }
 
+  /** Messages get through again: what does not work is made anew at once, what works is left alone. */
+  resume() {
+    if (this.#pc === null || ["new", "connected"].includes(this.#pc.connectionState)) return;
+    this.#attempt = 0;
+    this.#build();
+  }
+
   close() {
     clearTimeout(this.#answerTimer);
     clearTimeout(this.#recoveryTimer);
+    this.#recoveryTimer = 0;
     const pc = this.#pc;
     this.#pc = null;
     pc?.close();

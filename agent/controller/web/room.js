@@ -76,7 +76,11 @@ export class Room extends EventTarget {
     const peer = new RemotePeer({ id, metadata, stream: this.#stream, ...this.#terms(id), send: (data) => this.#client.send(id, data) });
     this.peers.set(id, peer);
     peer.addEventListener("track", ({ detail }) => this.#emit("track", { peer, ...detail }));
-    peer.addEventListener("connection", () => this.#emit("connection", { peer }));
+    peer.addEventListener("connection", ({ detail }) => {
+      // Where the sound is stuck, the way to the server may be dead too.
+      if (["disconnected", "failed"].includes(detail.state)) this.#client.doubt();
+      this.#emit("connection", { peer });
+    });
     this.#emit("joined", { peer });
     const waiting = this.#early.filter((frame) => frame.from === id);
     this.#early = this.#early.filter((frame) => frame.from !== id);
@@ -119,6 +123,8 @@ export class Room extends EventTarget {
     if (this.#selfId !== this.#client.peerId) {
       this.#selfId = this.#client.peerId;
       for (const [id, peer] of this.peers) peer.rebuild(this.#terms(id));
+    } else {
+      for (const peer of this.peers.values()) peer.resume();
     }
     this.#awaitSnapshot(SNAPSHOT_TRIES);
   }

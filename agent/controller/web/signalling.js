@@ -1,19 +1,25 @@
 // One connection to the room server: frames, acknowledgements, keepalive, reconnecting.
 // The protocol is JSON text frames over a WebSocket; the server speaks first, with `welcome`.
 
+// A new attempt finds a network that has come back sooner than one that began without it.
+const REACH_TIMEOUT_MS = 4_000;
 const WELCOME_TIMEOUT_MS = 10_000;
 const ACK_TIMEOUT_MS = 15_000;
 const PING_AFTER_MS = 20_000;
 const INACTIVITY_MS = 60_000;
+// A connection that is doubted and stays silent for so long is dead.
+const ALIVE_MS = 5_000;
 const MAX_INBOUND_CHARS = 1_048_576;
-const RETRY = { initialMs: 500, factor: 2, maxMs: 30_000, jitter: 0.2, attempts: 100 };
+// The longest pause is how long a network may be back without the caller being heard.
+const RETRY = { initialMs: 500, factor: 2, maxMs: 3_000, jitter: 0.2, attempts: 1_000 };
 const SUBSCRIBE_TRIES = 3;
 const SUBSCRIBE_PAUSE_MS = 2_000;
 const OVER_CONNECTION_LIMIT = 4010;
 const OVER_LIMIT_PAUSE_MS = 30_000;
 const INVALID_TOKEN = 4001;
 const TOKEN_EXPIRED = 4002;
-const FAILURES_BEFORE_FRESH = 5;
+// About a minute of trying.
+const FAILURES_BEFORE_FRESH = 12;
 // After these the server would only refuse again: bad token, wrong room, suspended, sent away.
 const TERMINAL = new Set([INVALID_TOKEN, 4003, 4012, 4020]);
 
@@ -51,6 +57,7 @@ export class RoomClient extends EventTarget {
   #maxFrameBytes = 65_536;
   #pingTimer = 0;
   #watchdog = 0;
+  #doubtTimer = 0;
   #floorMs = 0;
   #wake = null;
   #freshAccess = false;
@@ -60,7 +67,10 @@ export class RoomClient extends EventTarget {
   constructor(getAccess) {
     super();
     this.#getAccess = getAccess;
-    this.wakeUp = () => this.#wake?.();
+    this.wakeUp = () => {
+      this.#wake?.();
+      this.doubt();
+    };
   }
 
   /** One attempt; later losses are retried in the background. Rejects with `RoomError` or what `getAccess` threw. */
@@ -88,6 +98,14 @@ export class RoomClient extends EventTarget {
     return this.#request({ type: "send", to, data });
   }
 
+  /** There is reason to think that the network changed: the server answers soon, or the connection is replaced. */
+  doubt() {
+    const socket = this.#socket;
+    if (this.state !== "connected" || this.#doubtTimer || socket.readyState !== WebSocket.OPEN) return;
+    socket.send('{"type":"ping"}');
+    this.#doubtTimer = setTimeout(() => this.#abandon(socket), ALIVE_MS);
+  }
+
   close() {
     if (this.state === "closed") return;
     this.#setState("closed");
@@ -106,8 +124,12 @@ export class RoomClient extends EventTarget {
     const socket = new WebSocket(`${access.url.replace(/\/$/, "")}/v1?${credential}`);
     this.#socket = socket;
     await new Promise((resolve, reject) => {
-      const timer = setTimeout(() => socket.close(4000, "welcome timeout"), WELCOME_TIMEOUT_MS);
+      let timer = setTimeout(() => socket.close(4000, "nobody there"), REACH_TIMEOUT_MS);
       let welcomed = false;
+      socket.onopen = () => {
+        clearTimeout(timer);
+        timer = setTimeout(() => socket.close(4000, "welcome timeout"), WELCOME_TIMEOUT_MS);
+      };
       socket.onmessage = ({ data }) => {
         const frame = this.#parse(data);
         if (frame === null || socket !== this.#socket) return;
@@ -266,17 +288,21 @@ export class RoomClient extends EventTarget {
     this.#pingTimer = setInterval(() => {
       if (socket.readyState === WebSocket.OPEN) socket.send('{"type":"ping"}');
     }, PING_AFTER_MS);
-    this.#watchdog = setTimeout(() => {
-      // A dead network may never finish a closing handshake: the loss is acted on at once.
-      socket.onclose = null;
-      socket.close(4000, "inactivity timeout");
-      this.#onLost(4000, "inactivity timeout");
-    }, INACTIVITY_MS);
+    this.#watchdog = setTimeout(() => this.#abandon(socket), INACTIVITY_MS);
+  }
+
+  // A dead network may never finish a closing handshake: the loss is acted on at once.
+  #abandon(socket) {
+    socket.onclose = null;
+    socket.close(4000, "inactivity timeout");
+    this.#onLost(4000, "inactivity timeout");
   }
 
   #quiet() {
     clearInterval(this.#pingTimer);
     clearTimeout(this.#watchdog);
+    clearTimeout(this.#doubtTimer);
+    this.#doubtTimer = 0;
   }
 
   #setState(state) {
