@@ -15,6 +15,7 @@ import websockets.exceptions
 from prometheus_client import Counter
 from websockets.asyncio.client import ClientConnection
 
+from .addresses import is_still_ours
 from .codes import CloseCode, ErrorCode
 from .errors import (
     AckTimeoutError,
@@ -109,8 +110,13 @@ class Link:
     def check_alive(self) -> None:
         """Ask for a sign of life at once; without one in `Timeouts.alive_s` the connection is given up.
 
-        Returns immediately, and does nothing while a check runs or when one has just ended well.
+        Returns immediately, and does nothing while a check runs or when one has just ended well. When the
+        address it was made from is gone, no answer can come, and it is given up at once.
         """
+        if not is_still_ours(self._websocket.local_address):
+            self._end(Loss(CloseCode.CLIENT_INACTIVITY, "our address is gone"))
+            self._websocket.transport.abort()
+            return
         if self._liveness.doubt(self._loop.time()):
             CHECKS.inc()
             self._doubted.set()
