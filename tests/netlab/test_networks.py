@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.browsers import chromium
 from tests.netlab import namespaces
 from tests.netlab.lab import open_lab
 from tests.netlab.scenarios import ALL, BY_NAME, Outcome, Pair, Scenario, play, why_no_turn
@@ -51,6 +52,15 @@ async def test_a_call_survives_what_happens_to_the_network(tmp_path: Path, name:
     outcome = await played(tmp_path, BY_NAME[name], Pair("ours", "ours", agent_id))
     # It was really interrupted.
     assert outcome.gap_s > {"device-down": 2.5, "outage-45": 40, "address": 0.5}[name]
+
+
+@pytest.mark.browser
+@IN_BOTH_ORDERS
+@pytest.mark.parametrize("name", ["outage-45", "address"])
+async def test_a_caller_in_a_browser_is_heard_again(tmp_path: Path, name: str, agent_id: str):
+    chromium()
+    outcome = await played(tmp_path, BY_NAME[name], Pair("ours", "page", agent_id))
+    assert outcome.gap_s > {"outage-45": 40, "address": 0.5}[name]
 
 
 @pytest.mark.parametrize("name", ["hub-killed", "signalling"])
