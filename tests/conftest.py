@@ -89,12 +89,14 @@ async def _start_hub(
         server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", **UVICORN_OPTIONS))
         async with asyncio.TaskGroup() as tasks:
             await hub.start()
-            tasks.create_task(server.serve(sockets=[listener]))
+            serving = tasks.create_task(server.serve(sockets=[listener]))
             try:
                 yield RunningHub(hub, f"ws://127.0.0.1:{port}", port, key.key, pair.key_id, pair.secret)
             finally:
                 await hub.close()
                 server.stop.set()
+                # A test that fails must not leave a listener in the loop that the next one shares.
+                await asyncio.wait([serving])
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,8 @@ from .faults import Faults, parse_faults
 from .keys import ALL_ACTIONS, PublishableKey, SecretKey
 from .redis_link import ClusterError
 from .rest import rest_router
-from .server import UVICORN_OPTIONS, Hub, HubOptions
+from .server import Hub, HubOptions
+from .uvicorn_seam import UVICORN_OPTIONS
 
 __all__ = [
     "ALL_ACTIONS",

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 from fastapi import APIRouter
 from prometheus_client import Counter, Gauge
@@ -44,17 +44,6 @@ from .rooms import Grant, Output, Rooms
 from .usage import Usage
 
 logger = logging.getLogger(__name__)
-
-#: What uvicorn has to be told. Its frame limit is above the protocol's own: it drops the connection
-#: without reading the rest of an oversized frame, and the close frame is lost on the way; the hub reads
-#: the frame and closes properly with 1009. Compression would cost a window per connection for nothing.
-UVICORN_OPTIONS: dict[str, Any] = {
-    "ws_max_size": 1_048_576,
-    "ws_ping_interval": 30.0,
-    "ws_ping_timeout": 10.0,
-    "ws_per_message_deflate": False,
-    "timeout_graceful_shutdown": 10,
-}
 
 #: A token's connection is closed this long before the token expires.
 EXPIRY_MARGIN_S = 0.25

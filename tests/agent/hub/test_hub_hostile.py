@@ -1,0 +1,342 @@
+"""What comes at a public address: broken framing and HTTP, forged credentials. The right code for each."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import logging
+import random
+import re
+import struct
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import jwt
+import pytest
+
+from agent.realtime.tokens import mint_token
+from tests.agent.hub.garbage import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    socket_to,
+    upgrade_request,
+    ws_frame,
+)
+from tests.agent.hub.hub_parts import client
+from tests.conftest import RunningHub
+
+PING_FRAME = b'{"type":"ping"}'
+BIG = 1_048_576
+
+
+@asynccontextmanager
+async def a_pair_that_notices_nothing(hub: RunningHub) -> AsyncIterator[None]:
+    """Two clients whose room works before and after, and where nobody else was seen."""
+    async with client(hub) as one, client(hub) as two:
+        await one.read()
+        two_id = (await two.read())["peerId"]
+        await one.subscribe("pair")
+        await two.subscribe("pair")
+        assert (await one.read())["joined"] == [{"peerId": two_id}]
+        yield
+        for number in range(3):
+            await two.write(type="publish", channel="pair", data=number)
+            assert await one.read() == {
+                "type": "message",
+                "channel": "pair",
+                "from": two_id,
+                "data": number,
+            }
+        assert len(hub.hub.rooms.members("pair")) == 2
+
+
+@pytest.fixture(autouse=True)
+def nothing_crashes(caplog: pytest.LogCaptureFixture) -> Any:
+    caplog.set_level(logging.ERROR)
+    yield
+    assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+# ---- frames ---------------------------------------------------------------------------------------------
+
+VIOLATIONS: dict[str, tuple[bytes, set[int]]] = {
+    "text that is not UTF-8": (ws_frame(TEXT, b'{"type":"\xff"}'), {1007}),
+    "no mask": (ws_frame(TEXT, PING_FRAME, mask=False), {1002}),
+    "an unknown opcode": (ws_frame(3, b"x"), {1002}),
+    "an unknown control opcode": (ws_frame(11, b"x"), {1002}),
+    "reserved bits": (ws_frame(TEXT, PING_FRAME, rsv=4), {1002}),
+    "a fragmented ping": (ws_frame(PING, b"x", fin=False), {1002}),
+    "a ping too long": (ws_frame(PING, b"x" * 126), {1002}),
+    "a continuation of nothing": (ws_frame(CONTINUATION, PING_FRAME), {1002}),
+    "a message inside a message": (ws_frame(TEXT, b"{", fin=False) + ws_frame(TEXT, PING_FRAME), {1002}),
+    "a close with half a code": (ws_frame(CLOSE, b"\x03"), {1002}),
+    "a close with a code that is none": (ws_frame(CLOSE, struct.pack("!H", 1005)), {1002}),
+    "a close with a reason that is not UTF-8": (ws_frame(CLOSE, b"\x03\xe8\xff"), {1002, 1007}),
+    "one byte too many": (ws_frame(TEXT, b"x" * 65_537), {1009}),
+    "one byte too many in binary": (ws_frame(BINARY, b"x" * 65_537), {1009}),
+    "too many letters of two bytes": (ws_frame(TEXT, "é".encode() * 32_769), {1009}),
+    "too much in pieces": (
+        ws_frame(TEXT, b"x" * 40_000, fin=False) + ws_frame(CONTINUATION, b"x" * 40_000),
+        {1009},
+    ),
+    "too much in many pieces": (
+        ws_frame(TEXT, b"x", fin=False) + ws_frame(CONTINUATION, b"x" * 1000, fin=False) * 1100,
+        {1009},
+    ),
+    "nearly a mebibyte": (ws_frame(TEXT, b"x" * BIG), {1009}),
+    "a length beyond all measure": (ws_frame(TEXT, b"x", length=2**62), {1009}),
+    "a negative length": (ws_frame(TEXT, b"x", length=2**63), {1002, 1009}),
+}
+
+
+@pytest.mark.parametrize("violation", VIOLATIONS)
+async def test_broken_framing_is_closed_with_its_code(hub: RunningHub, violation: str) -> None:
+    frames, codes = VIOLATIONS[violation]
+    async with a_pair_that_notices_nothing(hub), socket_to(hub) as socket:
+        await socket.upgrade(hub)
+        socket.writer.write(ws_frame(TEXT, b'{"type":"subscribe","channel":"fuzz"}') + frames)
+        assert await socket.close_code() in codes
+
+
+async def test_more_than_a_mebibyte_is_cut_off(hub: RunningHub) -> None:
+    async with a_pair_that_notices_nothing(hub), socket_to(hub) as socket:
+        await socket.upgrade(hub)
+        socket.writer.write(ws_frame(TEXT, b"x" * (4 * BIG)))
+        # What is on its way is not read, and then the close frame may be lost with it.
+        assert await socket.close_code() in {1009, 1006}
+
+
+async def test_pieces_binary_and_control_frames_are_no_harm(hub: RunningHub) -> None:
+    async with a_pair_that_notices_nothing(hub), socket_to(hub) as socket:
+        await socket.upgrade(hub)
+        socket.writer.write(
+            ws_frame(TEXT, PING_FRAME[:5], fin=False)
+            + ws_frame(PING, b"between")
+            + ws_frame(CONTINUATION, b"", fin=False)
+            + ws_frame(CONTINUATION, PING_FRAME[5:])
+        )
+        assert await socket.frame() == (PONG, b"between")
+        assert await socket.frame() == (TEXT, b'{"type":"pong"}')
+        socket.writer.write(ws_frame(PONG, b"unasked") + ws_frame(BINARY, PING_FRAME) + ws_frame(TEXT))
+        for _ in range(2):
+            assert json.loads((await socket.frame())[1])["code"] == "malformed_message"
+
+
+@pytest.mark.parametrize("how", ["half-close", "abort", "close frame"])
+async def test_however_it_ends_the_room_is_told(hub: RunningHub, how: str) -> None:
+    async with client(hub) as watcher, socket_to(hub) as socket:
+        await watcher.read()
+        await watcher.subscribe("fuzz")
+        peer_id = (await socket.upgrade(hub))["peerId"]
+        socket.writer.write(ws_frame(TEXT, b'{"type":"subscribe","channel":"fuzz"}'))
+        assert (await watcher.read())["joined"] == [{"peerId": peer_id}]
+        # Half a message stays behind.
+        socket.writer.write(ws_frame(TEXT, b'{"type', fin=False))
+        if how == "half-close":
+            socket.writer.write_eof()
+        elif how == "abort":
+            socket.writer.transport.abort()
+        else:
+            socket.writer.write(ws_frame(CLOSE, struct.pack("!H", 1000)))
+        assert (await watcher.read())["left"] == [{"peerId": peer_id}]
+
+
+async def test_one_who_is_thrown_out_while_talking_is_out(hub: RunningHub) -> None:
+    async with a_pair_that_notices_nothing(hub), socket_to(hub) as socket:
+        peer_id = (await socket.upgrade(hub))["peerId"]
+        join = ws_frame(TEXT, b'{"type":"subscribe","channel":"pair"}')
+        for _ in range(20):
+            socket.writer.write(ws_frame(TEXT, PING_FRAME) * 20)
+            await asyncio.sleep(0)
+        assert await hub.hub.disconnect_peer(peer_id) == 1
+        socket.writer.write(join * 20)
+        assert await socket.close_code() == 4020
+
+
+async def test_pings_that_nobody_takes_the_answers_of_fill_no_memory(hub: RunningHub) -> None:
+    async with a_pair_that_notices_nothing(hub), socket_to(hub) as socket:
+        await socket.upgrade(hub)
+        socket.writer.transport.pause_reading()
+        flood = ws_frame(PING, b"x" * 125) * 2000
+        sent_bytes = 0
+        # The hub stops reading when its answers are not taken; the system's own buffers are all there is.
+        while sent_bytes < 64 * BIG:
+            socket.writer.write(flood)
+            try:
+                async with asyncio.timeout(1):
+                    await socket.writer.drain()
+            except TimeoutError:
+                break
+            sent_bytes += len(flood)
+        assert sent_bytes < 64 * BIG
+
+
+# ---- HTTP -----------------------------------------------------------------------------------------------
+
+
+def without(request: bytes, header: str) -> bytes:
+    return re.sub(rb"(?m)^" + header.encode() + rb":.*\r\n", b"", request)
+
+
+async def test_garbage_in_place_of_an_upgrade_is_refused(hub: RunningHub) -> None:
+    whole = upgrade_request(hub)
+    dice = random.Random(1)
+    requests = [
+        b"",
+        b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + dice.randbytes(200),
+        b"GET\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        whole[:50],
+        whole.replace(b"HTTP/1.1", b"HTTP/9.9"),
+        whole.replace(b"GET", b"POST"),
+        whole.replace(b"GET", b"G\x00T"),
+        whole.replace(b"/v1?", b"/v1?\xff\xfe&"),
+        whole.replace(b"/v1?", b"/v\xc3\xa9?"),
+        whole.replace(b"/v1?", b"/v1/x?"),
+        whole.replace(b"/v1?", b"/%ff%00?"),
+        whole.replace(b"/v1?", b"http://elsewhere/v1/?"),
+        whole.replace(b": 13", b": 12"),
+        without(whole, "Sec-WebSocket-Key"),
+        without(whole, "Sec-WebSocket-Version"),
+        without(whole, "Host"),
+        whole.replace(b"dGhl", b"!!!!"),
+        upgrade_request(hub, "key=" + "%F0%9F" * 1000),
+        upgrade_request(hub, "key=" + "x" * 9_000),
+        upgrade_request(hub, "token=" + "x" * 100_000),
+        upgrade_request(hub, X_Large="x" * 9_000),
+        upgrade_request(hub, X_Huge="x" * 200_000),
+        upgrade_request(hub, **{f"X_{number}": "x" for number in range(500)}),
+        upgrade_request(hub, "key=x", Origin="\xff" * 100),
+        upgrade_request(hub, "key=x", Content_Length="100000"),
+        upgrade_request(hub, "key=x", Transfer_Encoding="chunked"),
+        *(dice.randbytes(dice.randint(1, 2000)) for _ in range(60)),
+        *(bytes(dice.choices(range(32, 127), k=dice.randint(1, 500))) + b"\r\n\r\n" for _ in range(60)),
+    ]
+    for _ in range(150):
+        broken = bytearray(whole)
+        for _ in range(dice.randint(1, 6)):
+            broken[dice.randrange(len(broken))] = dice.randrange(256)
+        requests.append(bytes(broken))
+    async with a_pair_that_notices_nothing(hub):
+        for request in requests:
+            async with socket_to(hub) as socket:
+                answer = await socket.ask(request)
+            # A byte that changed nothing that matters lets it in.
+            assert re.match(rb"$|HTTP/1\.1 (101|4\d\d) ", answer), (request[:200], answer[:200])
+
+
+# ---- tokens ---------------------------------------------------------------------------------------------
+
+
+def b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def signed(hub: RunningHub, header: bytes, claims: bytes) -> str:
+    """A token with a right signature, whatever is in it."""
+    text = f"{b64(header)}.{b64(claims)}"
+    return f"{text}.{b64(hmac.digest(hub.secret.encode(), text.encode(), hashlib.sha256))}"
+
+
+def forged_tokens(hub: RunningHub) -> list[str]:
+    now = int(time.time())
+    good_header = json.dumps({"alg": "HS256", "typ": "JWT", "kid": hub.key_id}).encode()
+    good_claims = json.dumps({"sub": "eve", "exp": now + 60}).encode()
+    good = mint_token(hub.key_id, hub.secret, peer_id="eve", channels=["room"])[0]
+    head, claims, signature = good.split(".")
+    headers: list[Any] = [
+        {"alg": alg, "kid": hub.key_id}
+        for alg in ("none", "None", "HS512", "RS256", "ES256", "EdDSA", "", None, 5, ["HS256"], {"a": 1})
+    ]
+    headers += [{"alg": "HS256", "kid": kid} for kid in (None, 5, [], {}, "", "x" * 4000, "\ud800", "../key")]
+    headers += [
+        {"alg": "HS256", "kid": hub.key_id, "crit": ["exp"], "b64": False},
+        {"kid": hub.key_id},
+        [],
+        "HS256",
+        None,
+        5,
+    ]
+    bodies: list[Any] = [
+        {"sub": sub, "exp": now + 60} for sub in (None, 5, "", "é", "x" * 129, "\x00", [], {}, True)
+    ]
+    bodies += [{"sub": "eve", "exp": exp} for exp in (None, "x", str(now + 60), [], True, now - 1, 0, -1e300)]
+    bodies += [
+        {"sub": "eve", "exp": now + 60, name: value}
+        for name in ("channels", "permissions")
+        for value in ("room", 5, {}, [5], [None], ["x"] * 101)
+    ]
+    bodies += [
+        {"sub": "eve", "exp": now + 60, name: value}
+        for name in ("metadata", "peerMetadata")
+        for value in ("x", 5, [], True)
+    ]
+    bodies += [[], "x", None, 5, {}]
+    raw = [b"", b"{", b"\xff\xfe", b"[" * 3000, b'{"a":' * 1000, b'{"sub":NaN}', b"9" * 5000]
+    raw += [
+        b'{"sub":"eve","exp":1e999}',
+        b'{"sub":"eve","exp":NaN}',
+        b'{"sub":"eve","exp":' + b"9" * 400 + b"}",
+    ]
+    return [
+        *(signed(hub, json.dumps(header).encode(), good_claims) for header in headers),
+        *(signed(hub, good_header, json.dumps(body).encode()) for body in bodies),
+        *(signed(hub, good_header, body) for body in raw),
+        *(signed(hub, header, good_claims) for header in raw),
+        jwt.encode(
+            {"sub": "eve", "exp": now + 60},
+            "e" * 32,
+            headers={"kid": hub.key_id, "jwk": {"kty": "oct", "k": b64(b"e" * 32)}, "x": "y" * 6000},
+        ),
+        f"{head}.{claims}.",
+        f"{head}.{claims}",
+        f"{head}..{signature}",
+        f".{claims}.{signature}",
+        f"{head}.{claims}.{signature}.{signature}",
+        f"{head}.{claims}.{signature[:-4]}AAAA",
+        f"{head}.{b64(good_claims)}.{signature}",
+        f"{head}.{claims}.!!!!",
+        "....",
+        "%00.%00.%00",
+        "%F0%9F%98%80",
+        "x" * 7000,
+    ]
+
+
+async def test_no_forged_token_gets_in(hub: RunningHub) -> None:
+    forged = forged_tokens(hub)
+    assert len(forged) > 90
+    async with a_pair_that_notices_nothing(hub):
+        for token in forged:
+            async with socket_to(hub) as socket:
+                socket.writer.write(upgrade_request(hub, f"token={token}"))
+                head = await socket.reader.readuntil(b"\r\n\r\n")
+                status = int(head.split()[1])
+                assert status in {101, 401}, (token[:200], head)
+                if status == 401:
+                    assert b"invalid_token" in await socket.reader.read()
+                else:
+                    assert await socket.close_code() in {4001, 4002}, token[:200]
+
+
+async def test_a_token_as_large_as_the_rules_allow_gets_in(hub: RunningHub) -> None:
+    token, _ = mint_token(
+        hub.key_id,
+        hub.secret,
+        peer_id="a" * 128,
+        channels=["room"],
+        metadata={"x": "x" * 8000},
+        peer_metadata={"x": "x" * 4000},
+    )
+    async with client(hub, f"token={token}") as one:
+        assert len((await one.read())["metadata"]["x"]) == 8000
