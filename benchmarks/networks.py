@@ -107,7 +107,9 @@ def vendor_python(folder: Path, console: Console) -> str:
         subprocess.run([sys.executable, "-m", "venv", folder / "vendor"], check=True)
         python = str(folder / "vendor" / "bin" / "python")
         wanted = ("install", "--quiet", "--disable-pip-version-check", "-c", ROOT / "constraints.txt")
-        subprocess.run([python, "-m", "pip", *wanted, f"{VENDOR}[webrtc]", "numpy"], check=True)
+        subprocess.run(
+            [python, "-m", "pip", *wanted, f"{VENDOR}[webrtc]", "numpy"], check=True, stderr=subprocess.PIPE
+        )
     return python
 
 
@@ -142,11 +144,11 @@ async def play_all(jobs: Sequence[Job], folder: Path, at_a_time: int, console: C
                 async with open_lab(where, seed=job.number) as lab:
                     outcome = await play(lab, job.scenario, job.pair, wait_s=WAIT_S)
                     logs = lab.logs()
-            if not outcome.connected:
-                progress.console.print(f"{job.scenario.title}, {NAMES[job.pair.name]}: never connected", logs)
             outcomes.append(outcome)
             said = "-" if outcome.back_after_s is None else f"{outcome.back_after_s:.1f} s"
             progress.console.print(f"{job.scenario.title}, {NAMES[job.pair.name]}: back after {said}")
+            if not outcome.back and job.pair.room == "ours":
+                progress.console.print({name: log for name, log in logs.items() if log})
             progress.update(bar, advance=1, description=job.scenario.title)
 
         async with asyncio.TaskGroup() as tasks:
