@@ -1,7 +1,7 @@
-"""A hub as a process of its own, over TLS on all addresses, with our page's modules beside it.
+"""A hub as a process of its own, over TLS if it is given a certificate, with our page's modules beside it.
 
-python -m tests.netlab.hub_process '{"host": …, "port": …, "certificate": …, "private_key": …, "key_id": …, "secret": …}'
-"""  # noqa: E501 (one command)
+python -m tests.netlab.hub_process '{"host": …, "port": …, "key_id": …, "secret": …, …}'
+"""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ from tests.netlab.namespaces import ROOT
 from tests.netlab.reports import Report, before_others, in_background, until_told_to_end
 
 
-async def main(*, host: str, port: int, key_id: str, secret: str, certificate: str, private_key: str) -> None:
+async def main(
+    *,
+    host: str,
+    port: int,
+    key_id: str,
+    secret: str,
+    certificate: str | None = None,
+    private_key: str | None = None,
+) -> None:
     hub = Hub(HubOptions(secret_keys=(SecretKey(key_id, secret),), connects_per_minute=None))
     app = FastAPI()
     app.include_router(hub.router)

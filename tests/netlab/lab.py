@@ -12,23 +12,26 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from agent.realtime import mint_token
 from tests.netlab import certificates
-from tests.netlab.hearing import Heard
-from tests.netlab.namespaces import ROOT, Namespace, PathControl, connected, namespace
+from tests.netlab.namespaces import ROOT, Namespace, connected, namespace
+from tests.netlab.path import Conditions, Counters
+from tests.netlab.processes import Process
+from tests.netlab.relay import HOST as RELAY_HOST
+from tests.netlab.relay import Relay, open_relay
+from tests.turn_server import free_port
 
 HUB_HOST, TURN_HOST, CALLER_HOST = "10.99.0.1", "10.99.0.9", "10.99.0.2"
 HUB_PORT = 8443
 KEY_ID, SECRET = "sk_id_lab", "sk_secret_" + "l" * 32
-END_S = 5.0
 
 Side = Literal["room", "caller"]
 #: Who speaks: the module that does it.
@@ -40,82 +43,35 @@ MODULES: dict[str, str] = {
 }
 
 
-class Process:
-    """A process that reports in JSON lines; killed, by its own id, when its block is left."""
+class Path(Protocol):
+    """What the path between the two is told, and tells."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
-        self.pid = process.pid
-        self.log = log
-        self.events: list[dict[str, Any]] = []
-        self.heard = Heard()
-        self._process = process
-        self._changed = asyncio.Event()
+    async def set(self, conditions: Conditions) -> Counters: ...
 
-    async def read(self) -> None:
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
-            event = json.loads(line)
-            if event["event"] == "heard":
-                self.heard.add(event["heard"])
-            else:
-                self.events.append(event)
-            self._changed.set()
-
-    async def until(self, condition: Callable[[], bool], within_s: float) -> bool:
-        """Wait until something reported makes `condition` true; False if nothing did in time."""
-        try:
-            async with asyncio.timeout(within_s):
-                while not condition():
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    def has(self, event: str, *, after_s: float = 0.0, **fields: Any) -> bool:
-        return any(
-            seen["event"] == event
-            and seen["t"] >= after_s
-            and all(seen.get(name) == value for name, value in fields.items())
-            for seen in self.events
-        )
-
-    async def hears_after(self, moment_s: float, within_s: float) -> float | None:
-        """When, at or after `moment_s`, sound flowed; None if not `within_s` from now."""
-        await self.until(lambda: self.heard.back_s(moment_s) is not None, within_s)
-        return self.heard.back_s(moment_s)
-
-    async def end(self) -> None:
-        """Ask it to end, and make it."""
-        if self._process.returncode is None:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            try:
-                async with asyncio.timeout(END_S):
-                    await self._process.wait()
-            except TimeoutError:
-                await self.kill()
-
-    async def kill(self) -> None:
-        if self._process.returncode is None:
-            self._process.kill()
-        await self._process.wait()
+    async def counters(self) -> Counters: ...
 
 
 class Lab:
-    """See `open_lab`."""
+    """A hub and people on two sides of `path`. See `open_lab`."""
 
-    def __init__(
-        self, folder: Path, spaces: Mapping[Side, Namespace], path: PathControl, stack: AsyncExitStack
-    ) -> None:
+    #: How the hub is reached from each side.
+    urls: Mapping[Side, str]
+    _hub_listens: Mapping[str, Any]
+
+    def __init__(self, folder: pathlib.Path, path: Path, stack: AsyncExitStack) -> None:
         self.path = path
-        self.url = f"wss://{HUB_HOST}:{HUB_PORT}"
         self.folder = folder
-        self.certificates = certificates.make(folder, HUB_HOST, TURN_HOST)
-        self._spaces = spaces
         self._stack = stack
-        self._caller_host = CALLER_HOST
         self._logs = 0
+
+    def inside(self, _side: Side, *words: str) -> tuple[str, ...]:
+        """The command line that runs `words` on one side."""
+        return words
+
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+        # Threads for such small sums do nothing but wait for one another, busily.
+        return {**kept, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
 
     async def run(
         self, side: Side, module: str, arguments: Mapping[str, Any], *, python: str = sys.executable
@@ -123,22 +79,14 @@ class Lab:
         """Start a module on one side; it ends with the lab at the latest."""
         self._logs += 1
         log = self.folder / f"{self._logs}-{module.rpartition('.')[2]}.log"
-        kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-        environment = {
-            **kept,
-            "PYTHONPATH": str(ROOT),
-            "SSL_CERT_FILE": str(self.certificates.authority),
-            # Threads for such small sums do nothing but wait for one another, busily.
-            "OPENBLAS_NUM_THREADS": "1",
-        }
-        words = self._spaces[side].inside(python, "-m", module, json.dumps(arguments))
+        words = self.inside(side, python, "-m", module, json.dumps(arguments))
         with log.open("wb") as errors:
             started = await asyncio.create_subprocess_exec(
                 *words,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
-                env=environment,
+                env=self.environment(),
                 cwd=ROOT,
                 limit=1_048_576,
             )
@@ -154,19 +102,8 @@ class Lab:
 
     async def hub(self) -> Process:
         """Start the hub; returns when it listens."""
-        files = self.certificates
-        process = await self.run(
-            "room",
-            "tests.netlab.hub_process",
-            {
-                "host": HUB_HOST,
-                "port": HUB_PORT,
-                "key_id": KEY_ID,
-                "secret": SECRET,
-                "certificate": str(files.certificate),
-                "private_key": str(files.private_key),
-            },
-        )
+        arguments = {"key_id": KEY_ID, "secret": SECRET, **self._hub_listens}
+        process = await self.run("room", "tests.netlab.hub_process", arguments)
         if not await process.until(lambda: process.has("ready"), 20):
             raise RuntimeError(f"the hub did not start: {process.log.read_text()}")
         return process
@@ -185,8 +122,41 @@ class Lab:
         servers = list(ice_servers) or [{"urls": "stuns:localhost"}]
         metadata = {"iceServers": servers}
         token, _ = mint_token(KEY_ID, SECRET, peer_id=peer_id, channels=["room"], metadata=metadata)
-        arguments = {"url": self.url, "room": "room", "token": token}
+        arguments = {"url": self.urls[side], "room": "room", "token": token}
         return await self.run(side, MODULES[client], arguments, python=python)
+
+    def logs(self) -> dict[str, str]:
+        """The last words of each process."""
+        return {log.name: log.read_text()[-2000:] for log in sorted(self.folder.glob("*.log"))}
+
+
+class NamespaceLab(Lab):
+    """Each side is a network of its own, and the hub speaks TLS."""
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        path: Path,
+        stack: AsyncExitStack,
+        spaces: Mapping[Side, Namespace],
+    ) -> None:
+        super().__init__(folder, path, stack)
+        self.certificates = certificates.make(folder, HUB_HOST, TURN_HOST)
+        self.urls = dict.fromkeys(spaces, f"wss://{HUB_HOST}:{HUB_PORT}")
+        self._hub_listens = {
+            "host": HUB_HOST,
+            "port": HUB_PORT,
+            "certificate": str(self.certificates.certificate),
+            "private_key": str(self.certificates.private_key),
+        }
+        self._spaces = spaces
+        self._caller_host = CALLER_HOST
+
+    def inside(self, side: Side, *words: str) -> tuple[str, ...]:
+        return self._spaces[side].inside(*words)
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), "SSL_CERT_FILE": str(self.certificates.authority)}
 
     async def link(self, *, up: bool) -> None:
         """Switch the caller's network device."""
@@ -200,17 +170,18 @@ class Lab:
         await asyncio.sleep(1)
         await caller.ip("address", "add", f"{self._caller_host}/24", "dev", "net")
 
-    def logs(self) -> dict[str, str]:
-        """The last words of each process."""
-        return {log.name: log.read_text()[-2000:] for log in sorted(self.folder.glob("*.log"))}
 
-    def beside_the_hub(self, *words: str) -> tuple[str, ...]:
-        """The command line that runs `words` on the side of the hub."""
-        return self._spaces["room"].inside(*words)
+class RelayLab(Lab):
+    """Both sides are this machine, and all they exchange goes through `relay.Relay`."""
+
+    def __init__(self, folder: pathlib.Path, relay: Relay, stack: AsyncExitStack, hub_port: int) -> None:
+        super().__init__(folder, relay, stack)
+        self.urls = {"room": f"ws://{RELAY_HOST}:{hub_port}", "caller": relay.url}
+        self._hub_listens = {"host": RELAY_HOST, "port": hub_port}
 
 
 @asynccontextmanager
-async def open_lab(folder: Path, *, seed: int = 1) -> AsyncIterator[Lab]:
+async def open_lab(folder: pathlib.Path, *, seed: int = 1) -> AsyncIterator[NamespaceLab]:
     """Two namespaces, and the path between them without any fault yet."""
     async with AsyncExitStack() as outer:
         room = await outer.enter_async_context(namespace("room"))
@@ -219,7 +190,15 @@ async def open_lab(folder: Path, *, seed: int = 1) -> AsyncIterator[Lab]:
         path = await outer.enter_async_context(connected(*ends, seed=seed))
         await room.ip("address", "add", f"{TURN_HOST}/24", "dev", "net")
         async with AsyncExitStack() as inner:
-            yield Lab(folder, {"room": room, "caller": caller}, path, inner)
+            yield NamespaceLab(folder, path, inner, {"room": room, "caller": caller})
+
+
+@asynccontextmanager
+async def open_relay_lab(folder: pathlib.Path, *, seed: int = 1) -> AsyncIterator[RelayLab]:
+    """A relay between two people on this machine, for where namespaces are not allowed."""
+    hub_port = free_port()
+    async with open_relay(hub_port, seed=seed) as relay, AsyncExitStack() as inner:
+        yield RelayLab(folder, relay, inner, hub_port)
 
 
 def now_s() -> float:

@@ -56,7 +56,7 @@ async def main(url: str, room: str, token: str) -> None:
             page.on("pageerror", lambda error: print(error, file=sys.stderr, flush=True))
             page.on("console", lambda message: print(message.text, file=sys.stderr, flush=True))
             await page.expose_function("tell", tell)
-            await page.goto(url.replace("wss://", "https://") + "/index.html")
+            await page.goto(url.replace("ws", "http", 1) + "/index.html")
             await page.wait_for_function("window.isReady")
             report.event("joining")
             await page.evaluate("where => join(where)", {"url": url, "token": token, "name": room})

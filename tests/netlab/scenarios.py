@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tests.netlab.lab import HUB_HOST, HUB_PORT, TURN_HOST, Client, Lab, Process, now_s
+from tests.netlab.lab import HUB_HOST, HUB_PORT, TURN_HOST, Client, Lab, NamespaceLab, now_s
 from tests.netlab.path import TCP, UDP, Conditions
+from tests.netlab.processes import Process
 from tests.turn_server import turn_server
 
 #: To join and hear each other.
@@ -106,6 +107,9 @@ class Scenario:
     #: TURN servers by all three transports are offered, of which this one works and no direct way does.
     turn: Transport | None = None
 
+    #: A relay of packets cannot play it.
+    needs_namespaces: bool = False
+
     @property
     def is_lasting(self) -> bool:
         """Whether the path stays as it is, so that there is nothing to come back from."""
@@ -129,6 +133,7 @@ def _for_a_while(seconds: float, conditions: Conditions) -> Callable[[Stage], Aw
 
 
 async def _device_down(stage: Stage) -> float:
+    assert isinstance(stage.lab, NamespaceLab)
     await stage.lab.link(up=False)
     await asyncio.sleep(3)
     await stage.lab.link(up=True)
@@ -136,6 +141,7 @@ async def _device_down(stage: Stage) -> float:
 
 
 async def _other_address(stage: Stage) -> float:
+    assert isinstance(stage.lab, NamespaceLab)
     await stage.lab.change_address()
     return now_s()
 
@@ -150,7 +156,7 @@ async def _hub_killed(stage: Stage) -> float:
 def _turn_only(transport: Transport) -> Scenario:
     allowed = Conditions(delay_ms=10, allowed=(HUB, TURN_ENDS[transport]))
     title = f"TURN only, {transport.upper()}"
-    return Scenario(f"turn-{transport}", title, _nothing_more, 16, allowed, transport)
+    return Scenario(f"turn-{transport}", title, _nothing_more, 16, allowed, transport, True)
 
 
 LOSS_5 = Conditions(loss=0.05, delay_ms=40)
@@ -158,9 +164,9 @@ BURSTS_20 = Conditions(loss=0.20, burst_ms=80, delay_ms=20)
 ALL = (
     Scenario("loss-5", "5 % loss, 40 ms delay each way", _nothing_more, 16, LOSS_5),
     Scenario("bursts-20", "20 % loss in bursts of 80 ms", _nothing_more, 16, BURSTS_20),
-    Scenario("device-down", "network device down for 3 s", _device_down, 10),
+    Scenario("device-down", "network device down for 3 s", _device_down, 10, needs_namespaces=True),
     Scenario("outage-45", "45 s without network", _for_a_while(45, Conditions(up=False)), 52),
-    Scenario("address", "caller gets another address", _other_address, 8),
+    Scenario("address", "caller gets another address", _other_address, 8, needs_namespaces=True),
     Scenario("hub-killed", "hub killed, back after 2 s", _hub_killed, 10),
     Scenario("signalling", "20 s without signalling", _for_a_while(20, Conditions(blocked=(TCP,))), 27),
     *(_turn_only(transport) for transport in TURN_ENDS),
@@ -253,10 +259,11 @@ async def _turn_servers(lab: Lab, scenario: Scenario) -> AsyncIterator[list[dict
     if scenario.turn is None:
         yield []
         return
+    assert isinstance(lab, NamespaceLab)
     files = lab.certificates
     # Behind the server's own options: these count.
     options = (f"--cert={files.certificate}", f"--pkey={files.private_key}")
-    server = turn_server(host=TURN_HOST, port=TURN_PORT, prefix=lab.beside_the_hub(), options=options)
+    server = turn_server(host=TURN_HOST, port=TURN_PORT, prefix=lab.inside("room"), options=options)
     async with server as running:
         # As a deployment lists them: which of them works is for the client to find out.
         urls = [running.udp, running.tcp, f"turns:{TURN_HOST}:{TURNS_PORT}?transport=tcp"]

@@ -11,7 +11,7 @@ import pytest
 
 from tests.browsers import chromium
 from tests.netlab import namespaces
-from tests.netlab.lab import open_lab
+from tests.netlab.lab import open_lab, open_relay_lab
 from tests.netlab.scenarios import ALL, BY_NAME, Outcome, Pair, Scenario, play, why_no_turn
 
 pytestmark = [pytest.mark.network, pytest.mark.timeout(200)]
@@ -22,14 +22,18 @@ IN_BOTH_ORDERS = pytest.mark.parametrize("agent_id", ["agent", "the-agent"], ids
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _possible() -> None:
-    if (reason := namespaces.why_not()) is not None:
+def _nothing_left_over() -> None:
+    if namespaces.why_not() is None:
+        namespaces.remove_left_over()
+
+
+async def played(folder: Path, scenario: Scenario, pair: Pair, *, by_relay: bool = False) -> Outcome:
+    """Play in namespaces, or where they are not allowed through a relay if that can do it."""
+    reason = namespaces.why_not()
+    if reason is not None and scenario.needs_namespaces:
         pytest.skip(reason)
-    namespaces.remove_left_over()
-
-
-async def played(folder: Path, scenario: Scenario, pair: Pair) -> Outcome:
-    async with open_lab(folder) as lab:
+    opened = open_lab if reason is None and not by_relay else open_relay_lab
+    async with opened(folder) as lab:
         outcome = await play(lab, scenario, pair, wait_s=WAIT_S)
         logs = lab.logs()
     assert outcome.connected, logs
@@ -67,6 +71,14 @@ async def test_a_caller_in_a_browser_is_heard_again(tmp_path: Path, name: str, a
 async def test_without_signalling_nobody_misses_a_word(tmp_path: Path, name: str):
     outcome = await played(tmp_path, BY_NAME[name], Pair("ours", "ours"))
     assert outcome.gap_s < 1
+
+
+@pytest.mark.parametrize("name", ["bursts-20", "hub-killed"])
+async def test_a_relay_stands_in_where_namespaces_are_not_allowed(tmp_path: Path, name: str):
+    outcome = await played(tmp_path, BY_NAME[name], Pair("ours", "ours"), by_relay=True)
+    if name == "bursts-20":
+        assert 0.05 * outcome.listened_s < outcome.missed_s < 0.5 * outcome.listened_s
+    assert outcome.gap_s < 3
 
 
 @pytest.mark.parametrize("scenario", [s for s in ALL if s.turn], ids=lambda scenario: scenario.name)
