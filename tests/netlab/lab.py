@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import pathlib
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from agent.realtime import mint_token
@@ -43,7 +43,7 @@ MODULES: dict[str, str] = {
 }
 
 
-class Path(Protocol):
+class BadPath(Protocol):
     """What the path between the two is told, and tells."""
 
     async def set(self, conditions: Conditions) -> Counters: ...
@@ -58,7 +58,7 @@ class Lab:
     urls: Mapping[Side, str]
     _hub_listens: Mapping[str, Any]
 
-    def __init__(self, folder: pathlib.Path, path: Path, stack: AsyncExitStack) -> None:
+    def __init__(self, folder: Path, path: BadPath, stack: AsyncExitStack) -> None:
         self.path = path
         self.folder = folder
         self._stack = stack
@@ -123,6 +123,9 @@ class Lab:
         metadata = {"iceServers": servers}
         token, _ = mint_token(KEY_ID, SECRET, peer_id=peer_id, channels=["room"], metadata=metadata)
         arguments = {"url": self.urls[side], "room": "room", "token": token}
+        if client == "page":
+            # The hub serves it, and the relay takes nothing but WebSockets.
+            arguments["page"] = self.urls["room"].replace("ws", "http", 1)
         return await self.run(side, MODULES[client], arguments, python=python)
 
     def logs(self) -> dict[str, str]:
@@ -135,8 +138,8 @@ class NamespaceLab(Lab):
 
     def __init__(
         self,
-        folder: pathlib.Path,
-        path: Path,
+        folder: Path,
+        path: BadPath,
         stack: AsyncExitStack,
         spaces: Mapping[Side, Namespace],
     ) -> None:
@@ -174,14 +177,14 @@ class NamespaceLab(Lab):
 class RelayLab(Lab):
     """Both sides are this machine, and all they exchange goes through `relay.Relay`."""
 
-    def __init__(self, folder: pathlib.Path, relay: Relay, stack: AsyncExitStack, hub_port: int) -> None:
+    def __init__(self, folder: Path, relay: Relay, stack: AsyncExitStack, hub_port: int) -> None:
         super().__init__(folder, relay, stack)
         self.urls = {"room": f"ws://{RELAY_HOST}:{hub_port}", "caller": relay.url}
         self._hub_listens = {"host": RELAY_HOST, "port": hub_port}
 
 
 @asynccontextmanager
-async def open_lab(folder: pathlib.Path, *, seed: int = 1) -> AsyncIterator[NamespaceLab]:
+async def open_lab(folder: Path, *, seed: int = 1) -> AsyncIterator[NamespaceLab]:
     """Two namespaces, and the path between them without any fault yet."""
     async with AsyncExitStack() as outer:
         room = await outer.enter_async_context(namespace("room"))
@@ -194,7 +197,7 @@ async def open_lab(folder: pathlib.Path, *, seed: int = 1) -> AsyncIterator[Name
 
 
 @asynccontextmanager
-async def open_relay_lab(folder: pathlib.Path, *, seed: int = 1) -> AsyncIterator[RelayLab]:
+async def open_relay_lab(folder: Path, *, seed: int = 1) -> AsyncIterator[RelayLab]:
     """A relay between two people on this machine, for where namespaces are not allowed."""
     hub_port = free_port()
     async with open_relay(hub_port, seed=seed) as relay, AsyncExitStack() as inner:

@@ -1,6 +1,6 @@
 """Our page's room layer in a real browser, as `our_speaker` is our peer.
 
-python -m tests.netlab.page_speaker '{"url": …, "room": …, "token": …}'
+python -m tests.netlab.page_speaker '{"url": …, "room": …, "token": …, "page": …}'
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.netlab.reports import Report, in_background, keep_saying, until_told_
 MICROPHONE_RATE_HZ = 48_000
 
 
-async def main(url: str, room: str, token: str) -> None:
+async def main(url: str, room: str, token: str, page: str) -> None:
     report = Report()
 
     def tell(event: str, what: Any) -> None:
@@ -52,18 +52,18 @@ async def main(url: str, room: str, token: str) -> None:
                     f"--use-file-for-fake-audio-capture={microphone}",
                 ],
             )
-            page = await browser.new_page(ignore_https_errors=True)
-            page.on("pageerror", lambda error: print(error, file=sys.stderr, flush=True))
-            page.on("console", lambda message: print(message.text, file=sys.stderr, flush=True))
-            await page.expose_function("tell", tell)
-            await page.goto(url.replace("ws", "http", 1) + "/index.html")
-            await page.wait_for_function("window.isReady")
+            tab = await browser.new_page(ignore_https_errors=True)
+            tab.on("pageerror", lambda error: print(error, file=sys.stderr, flush=True))
+            tab.on("console", lambda message: print(message.text, file=sys.stderr, flush=True))
+            await tab.expose_function("tell", tell)
+            await tab.goto(page + "/index.html")
+            await tab.wait_for_function("window.isReady")
             report.event("joining")
-            await page.evaluate("where => join(where)", {"url": url, "token": token, "name": room})
+            await tab.evaluate("where => join(where)", {"url": url, "token": token, "name": room})
             report.event("joined")
 
             async def say(data: Any) -> None:
-                await page.evaluate("data => say(data)", data)
+                await tab.evaluate("data => say(data)", data)
 
             async with in_background(report.keep_flushing(), keep_saying(report, say)):
                 await until_told_to_end()
