@@ -53,13 +53,18 @@ class EarlyCandidates:
         self._waiting: deque[tuple[float, Candidate]] = deque(maxlen=MAX_EARLY_CANDIDATES)
 
     def keep(self, candidate: Candidate, now_s: float) -> None:
-        """Hold `candidate` until its description comes."""
-        self._waiting.append((now_s, candidate))
+        """Hold `candidate` until its description comes.
+
+        One that does not name it may belong to an offer that was given up in a collision. The end of
+        candidates never does, and taken for that of the next description it would shut out all that follow.
+        """
+        if candidate.text is not None and candidate.ufrag is not None:
+            self._waiting.append((now_s, candidate))
 
     def take(self, ufrag: str | None, now_s: float) -> list[Candidate]:
-        """What belongs to the description with `ufrag`, in order. One that names none belongs to the next."""
+        """What belongs to the description with `ufrag`, in order."""
         young = [entry for entry in self._waiting if now_s - entry[0] <= MAX_CANDIDATE_AGE_S]
-        found = [candidate for _, candidate in young if candidate.ufrag in (None, ufrag)]
-        rest = [entry for entry in young if entry[1].ufrag not in (None, ufrag)]
+        found = [candidate for _, candidate in young if candidate.ufrag == ufrag]
+        rest = [entry for entry in young if entry[1].ufrag != ufrag]
         self._waiting = deque(rest, maxlen=MAX_EARLY_CANDIDATES)
         return found

@@ -6,6 +6,7 @@ import functools
 
 import pytest
 
+from agent.realtime import IceServer
 from tests.agent.realtime.peer_parts import Cable
 from tests.conftest import RunningHub, StartHub
 from tests.interop.scenarios import (
@@ -21,6 +22,7 @@ from tests.interop.scenarios import (
     roles,
 )
 from tests.interop.sides import ours, vendor_python
+from tests.turn_server import turn_server
 
 VOICE = ["vendor-voice"]
 
@@ -93,3 +95,17 @@ async def test_our_path_is_lost(hub: RunningHub, our_id: str) -> None:
 async def test_their_path_is_lost(hub: RunningHub, our_id: str) -> None:
     async with both(hub, ours, vendor_python, (our_id, "caller")) as (we, they):
         await come_back_from_a_lost_path(they, we)
+
+
+@roles
+async def test_we_are_reached_through_a_relay_that_is_found_after_the_description(
+    hub: RunningHub, our_id: str
+) -> None:
+    async with turn_server() as server:
+        relay = IceServer((server.udp,), server.username, server.password)
+        only = {"ice_servers": [relay], "ice_transport_policy": "relay"}
+        async with both(hub, functools.partial(ours, ice=only), vendor_python, (our_id, "caller")) as (
+            we,
+            they,
+        ):
+            await hear_each_other(we, they)
