@@ -19,6 +19,7 @@ from typing import Any
 import jwt
 import pytest
 
+from agent.hub import UVICORN_OPTIONS
 from agent.realtime.tokens import mint_token
 from tests.agent.hub.garbage import (
     BINARY,
@@ -32,7 +33,7 @@ from tests.agent.hub.garbage import (
     ws_frame,
 )
 from tests.agent.hub.hub_parts import client
-from tests.conftest import RunningHub
+from tests.conftest import RunningHub, StartHub
 
 PING_FRAME = b'{"type":"ping"}'
 BIG = 1_048_576
@@ -148,6 +149,19 @@ async def test_however_it_ends_the_room_is_told(hub: RunningHub, how: str) -> No
         else:
             socket.writer.write(ws_frame(CLOSE, struct.pack("!H", 1000)))
         assert (await watcher.read())["left"] == [{"peerId": peer_id}]
+
+
+async def test_one_who_answers_no_ping_is_gone(start_hub: StartHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(UVICORN_OPTIONS, "ws_ping_interval", 0.05)
+    monkeypatch.setitem(UVICORN_OPTIONS, "ws_ping_timeout", 0.05)
+    async with start_hub() as quick, client(quick) as watcher, socket_to(quick) as socket:
+        await watcher.read()
+        await watcher.subscribe("fuzz")
+        peer_id = (await socket.upgrade(quick))["peerId"]
+        socket.writer.write(ws_frame(TEXT, b'{"type":"subscribe","channel":"fuzz"}'))
+        assert (await watcher.read())["joined"] == [{"peerId": peer_id}]
+        assert (await watcher.read())["left"] == [{"peerId": peer_id}]
+        assert await socket.close_code() == 1011
 
 
 async def test_one_who_is_thrown_out_while_talking_is_out(hub: RunningHub) -> None:
