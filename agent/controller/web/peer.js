@@ -60,7 +60,7 @@ export class RemotePeer extends EventTarget {
 
   /** Messages get through again: what does not work is made anew at once, what works is left alone. */
   resume() {
-    if (this.#pc === null || ["new", "connected"].includes(this.#pc.connectionState)) return;
+    if (this.#pc === null || this.#pc.connectionState === "connected") return;
     this.#attempt = 0;
     this.#build();
   }
