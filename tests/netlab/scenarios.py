@@ -263,7 +263,9 @@ async def _turn_servers(lab: Lab, scenario: Scenario) -> AsyncIterator[list[dict
     files = lab.certificates
     # Behind the server's own options: these count.
     options = (f"--cert={files.certificate}", f"--pkey={files.private_key}")
-    server = turn_server(host=TURN_HOST, port=TURN_PORT, prefix=lab.inside("room"), options=options)
+    # See `reports.before_others`.
+    first = ("chrt", "--rr", "1") if shutil.which("chrt") else ()
+    server = turn_server(host=TURN_HOST, port=TURN_PORT, prefix=lab.inside("room", *first), options=options)
     async with server as running:
         # As a deployment lists them: which of them works is for the client to find out.
         urls = [running.udp, running.tcp, f"turns:{TURN_HOST}:{TURNS_PORT}?transport=tcp"]
