@@ -117,6 +117,8 @@ class HubSettings(Section):
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     #: Publishes and sends in a calendar month; None is no limit.
     max_messages: Annotated[int, Field(ge=0)] | None = None
+    #: Hub processes with the same Redis share their rooms; None: this process has its own.
+    redis_url: SecretStr | None = None
 
     @property
     def is_loopback(self) -> bool:

@@ -11,7 +11,7 @@ import uvicorn
 from rich.markup import escape
 
 from agent.cli.app import ConfigOption, SetOption, app, err, fail, settings_from
-from agent.hub import UVICORN_OPTIONS, Faults, Hub, parse_faults
+from agent.hub import UVICORN_OPTIONS, ClusterError, Faults, Hub, parse_faults
 from agent.hub.standalone import hub_options, standalone_app
 from agent.serving import GracefulServer, listen, reachable
 from agent.settings import (
@@ -38,6 +38,14 @@ IceOption = Annotated[
         "--ice-server", metavar="URL[,USERNAME,CREDENTIAL]", help="Told to every client, e.g. stun:host:3478."
     ),
 ]
+RedisOption = Annotated[
+    str | None,
+    typer.Option(
+        "--redis",
+        metavar="URL",
+        help="Share rooms with other hubs, e.g. redis://localhost; with a password, see docs/hub-cluster.md.",
+    ),
+]
 FaultOption = Annotated[
     list[str] | None,
     typer.Option("--fault", help="Misbehave on purpose, e.g. drop=0.05; see docs/hub.md. This machine only."),
@@ -52,6 +60,7 @@ def hub(
     key: KeyOption = None,
     secret_key: SecretOption = None,
     ice_server: IceOption = None,
+    redis: RedisOption = None,
     fault: FaultOption = None,
     config: ConfigOption = None,
     set_: SetOption = None,
@@ -69,6 +78,9 @@ def hub(
         "ice_servers": [_ice_server(text) for text in ice_server] if ice_server else None,
     }
     overrides = [f"hub.{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
+    if redis is not None:
+        # A secret is taken as it is written.
+        overrides.append(f"hub.redis_url={redis}")
     settings = settings_from(config, [*(set_ or ()), *overrides]).settings.hub
     try:
         faults = parse_faults(fault) if fault else None
@@ -87,10 +99,14 @@ def hub(
 async def serve_hub(settings: HubSettings, faults: Faults | None = None) -> None:
     """Serve until asked to stop; then say so to every client before the sockets go.
 
-    Raises `SettingsError` when the address cannot be had.
+    Raises `SettingsError` when the address or Redis cannot be had.
     """
     with listen(settings.host, settings.port, advice="choose another with --port") as listener:
-        hub = Hub(hub_options(settings, faults))
+        try:
+            hub = Hub(hub_options(settings, faults))
+            await hub.start()
+        except ClusterError as error:
+            raise SettingsError(f"hub.redis_url: {error}") from None
         web = standalone_app(hub, local=settings.is_loopback)
         # The access log would hold tokens: they are part of the signalling address.
         server = GracefulServer(
@@ -133,6 +149,8 @@ def _greet(settings: HubSettings, port: int, faults: Faults | None) -> None:
     ]
     if not settings.is_loopback:
         lines += ["", "The clients take ws:// on this machine only: put TLS in front and give them wss://."]
+    if settings.redis_url is not None:
+        lines += ["", "Rooms are shared with every other hub of the same Redis."]
     if faults is not None:
         lines += ["", "[bold yellow]It makes faults on purpose.[/]"]
     err.print("\n".join(lines), "", soft_wrap=True, highlight=False)

@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 #: How soon the others see that a process has died; three heartbeats fit into it.
 LEASE_S = 6.0
+#: A third of the lease, and no more: so soon the death of others is seen, and their forgetting.
+MAX_BEAT_S = 2.0
 RECONNECT = Backoff(initial_s=0.1, max_s=2.0, max_attempts=None)
 #: Peers that are told of at a time when Redis is back.
 PARALLEL_PEERS = 256
@@ -329,7 +331,7 @@ class Cluster:
         """Renew the lease for as long as it can be renewed."""
         is_judged = False
         while True:
-            await asyncio.sleep(self._lease_s / 3)
+            await asyncio.sleep(min(self._lease_s / 3, MAX_BEAT_S))
             if bus.is_settled and not is_judged:
                 is_judged = True
                 self._feeds.settle()

@@ -12,14 +12,16 @@ from .cluster_wire import Change
 class Mirror:
     """Who is in one room elsewhere, by node: a peer may have connections at several of them.
 
-    A snapshot is asked for while changes already arrive; those that come before it are kept, and the ones
-    it does not contain yet are applied after it.
+    A snapshot is asked for while changes already arrive, and comes another way: changes that are here before
+    it wait for it, and those it contains already, whenever they are here, are passed over.
     """
 
     def __init__(self) -> None:
         self._nodes: dict[str, dict[str, Member]] = {}
         #: Nodes not seen alive when the room was last read.
         self._held: set[str] = set()
+        #: The last change that the snapshot contains.
+        self._seq = 0
         #: Changes that wait for the snapshot; None once it is there.
         self._early: list[Change] | None = []
 
@@ -35,6 +37,8 @@ class Mirror:
     def apply(self, change: Change) -> None:
         if self._early is not None:
             self._early.append(change)
+            return
+        if change.seq <= self._seq:
             return
         if change.is_join:
             self._nodes.setdefault(change.node, {})[change.member.peer_id] = change.member
@@ -55,10 +59,10 @@ class Mirror:
         for node, member in entries:
             if node in alive:
                 self._nodes.setdefault(node, {})[member.peer_id] = member
+        self._seq = seq
         early, self._early = self._early or [], None
         for change in early:
-            if change.seq > seq:
-                self.apply(change)
+            self.apply(change)
 
     def release(self) -> None:
         """The moment is over: who was held and did not come back is gone."""

@@ -73,12 +73,12 @@ class Bus:
 
     @property
     def is_settled(self) -> bool:
-        """Whether a whole lease has passed here.
+        """Whether a whole lease has passed here: time enough for everybody to have come back."""
+        return self._age_s >= self._lease_s
 
-        Who has just come back does not judge others: after an outage that all of them saw, everybody's
-        lease has ended, and the first to return would declare the rest dead.
-        """
-        return asyncio.get_running_loop().time() - self._started_s >= self._lease_s
+    @property
+    def _age_s(self) -> float:
+        return asyncio.get_running_loop().time() - self._started_s
 
     async def open(self) -> None:
         self._scripts = await self._link.open(scripts(self._prefix))
@@ -94,15 +94,20 @@ class Bus:
         return await self.beat(load)
 
     async def beat(self, load: Load) -> Totals:
-        """Renew the lease, and clear away what dead processes left behind."""
+        """Renew the lease, and clear away what dead processes left behind.
+
+        Who has just come back does not judge those whose lease ended before: after an outage that all of
+        them saw that is everybody, and the first to return would declare the rest dead.
+        """
         if self._unheard >= MAX_UNHEARD_BEATS:
             self._link.lose("messages do not come through any more")
         self._unheard += 1
-        flags = ("1" if self._is_new else "0", "1" if self.is_settled else "0")
+        judges_ms = "" if self.is_settled else str(int(self._age_s * 1000))
         answer = await self._run(
             "beat",
             int(self._lease_s * 1000),
-            *flags,
+            "1" if self._is_new else "0",
+            judges_ms,
             encode_note(Beat()),
             load.connections,
             load.messages,

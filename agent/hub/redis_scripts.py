@@ -108,23 +108,22 @@ end
 return reached
 """
 
-#: Renews the lease and counts; with `judges`, nodes whose lease has ended are declared dead.
+#: Renews the lease and counts; nodes whose lease has ended since `judges_ms` ago are declared dead.
 #: → [how many were found dead, how many wait to be cleared, connections, messages, peak]
 _BEAT = """
-local node, lease_ms, is_new, judges, note = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
+local node, lease_ms, is_new, judges_ms, note = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local connections, messages, usage = ARGV[6], ARGV[7], P..'usage:'..ARGV[8]
 if is_new == '0' and not is_alive(node) then return BURIED end
 local now = now_ms()
 redis.call('ZADD', P..'nodes', now + lease_ms, node)
 redis.call('PUBLISH', P..'n:'..node, note)
-local found = {}
-if judges == '1' then
-  found = redis.call('ZRANGEBYSCORE', P..'nodes', '-inf', '('..string.format('%.0f', now))
-  for _, other in ipairs(found) do
-    redis.call('ZREM', P..'nodes', other)
-    redis.call('HDEL', P..'load', other)
-    redis.call('SADD', P..'dead', other)
-  end
+local from = '-inf'
+if judges_ms ~= '' then from = string.format('%.0f', now - tonumber(judges_ms)) end
+local found = redis.call('ZRANGEBYSCORE', P..'nodes', from, '('..string.format('%.0f', now))
+for _, other in ipairs(found) do
+  redis.call('ZREM', P..'nodes', other)
+  redis.call('HDEL', P..'load', other)
+  redis.call('SADD', P..'dead', other)
 end
 redis.call('HSET', P..'load', node, connections)
 local total = 0

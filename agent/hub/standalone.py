@@ -73,6 +73,7 @@ def hub_options(settings: HubSettings, faults: Faults | None = None) -> HubOptio
         connects_per_minute=None if settings.is_loopback else limits.connects_per_minute,
         rest_rate=None if settings.is_loopback else limits.rest_rate,
         faults=faults,
+        redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None,
     )
 
 

@@ -21,6 +21,7 @@ from agent.hub.standalone import hub_options, standalone_app
 from agent.realtime.tokens import mint_token
 from agent.settings import DEVELOPMENT_KEY, DEVELOPMENT_SECRET, DEVELOPMENT_SECRET_ID, HubSettings
 from tests.agent.hub.hub_parts import Raw
+from tests.redis_server import redis_server
 
 DEVELOPMENT_PAIR = f"{DEVELOPMENT_SECRET_ID}:{DEVELOPMENT_SECRET}"
 
@@ -102,6 +103,28 @@ async def test_asked_twice_it_does_not_wait_for_a_client_that_hangs() -> None:
         writer.close()
 
 
+async def test_two_of_them_share_their_rooms_through_redis() -> None:
+    async with redis_server() as redis, command("--redis", redis.url) as one, command() as alone:
+        await one.says("Rooms are shared")
+        async with (
+            command("--redis", redis.url) as two,
+            connect(f"{one.url}/v1?key={DEVELOPMENT_KEY}", proxy=None) as first,
+            connect(f"{two.url}/v1?key={DEVELOPMENT_KEY}", proxy=None) as second,
+            connect(f"{alone.url}/v1?key={DEVELOPMENT_KEY}", proxy=None) as third,
+        ):
+            here, there, elsewhere = Raw(first), Raw(second), Raw(third)
+            peer_id = (await here.read())["peerId"]
+            await there.read()
+            await elsewhere.read()
+            assert (await here.subscribe("room"))["joined"] == []
+            assert (await there.subscribe("room"))["joined"] == [{"peerId": peer_id}]
+            assert (await elsewhere.subscribe("room"))["joined"] == []
+            one.process.send_signal(signal.SIGINT)
+            # It says so before it goes: nobody waits for a lease to end.
+            assert (await there.read())["left"] == [{"peerId": peer_id}]
+            assert await one.process.wait() == 0
+
+
 # ---- refusals -------------------------------------------------------------------------------------------
 
 LONG = "s" * 40
@@ -122,6 +145,8 @@ LONG = "s" * 40
         (["--ice-server", "a,b"], r"expected URL or URL,USERNAME,CREDENTIAL"),
         (["--ice-server", "http://x"], r"stun:"),
         (["--port", "99999"], r"hub.port"),
+        (["--port", "0", "--redis", f"redis://:{LONG}@127.0.0.1:1"], r"hub.redis_url: .*start Redis"),
+        (["--port", "0", "--redis", f"http://{LONG}"], r"hub.redis_url: the Redis URL must look like"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
 )

@@ -237,6 +237,10 @@ class Cable:
     def plug(self) -> None:
         self._plugged.set()
 
+    def lead_to(self, port: int) -> None:
+        """New connections go to this port; those there are stay where they are."""
+        self._target = port
+
     def strand(self) -> None:
         """Break the connections of the clients; the server is not told. New ones work."""
         for writer in self._near - self._stranded:
