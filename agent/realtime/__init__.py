@@ -1,9 +1,14 @@
 """The room layer: a signalling client, a WebRTC peer, and audio out of it and into it."""
 
 from agent.realtime.backoff import Backoff
+from agent.realtime.channels import DataChannel
 from agent.realtime.control import ControlPlane, Plan, Token, Usage
 from agent.realtime.errors import (
     AckTimeoutError,
+    ChannelClosedError,
+    ChannelError,
+    ChannelFullError,
+    ChannelOverflowError,
     DisconnectedError,
     FrameTooLargeError,
     NotConnectedError,
@@ -12,10 +17,12 @@ from agent.realtime.errors import (
     SignallingError,
     TokenProviderError,
 )
+from agent.realtime.files import Media, MediaError, from_file, from_rtsp
 from agent.realtime.ice import IceServer, parse_ice_servers
 from agent.realtime.link import Timeouts
 from agent.realtime.peer import Peer
 from agent.realtime.peer_events import (
+    DataChannelOpened,
     DataReceived,
     FatalError,
     PeerEvent,
@@ -26,7 +33,7 @@ from agent.realtime.peer_events import (
     TrackAdded,
     TrackEnded,
 )
-from agent.realtime.receive import iter_audio, iter_speech
+from agent.realtime.receive import iter_audio, iter_frames, iter_speech
 from agent.realtime.remote import RemotePeer
 from agent.realtime.remote_tracks import RemoteTrack
 from agent.realtime.rest import RestError
@@ -42,12 +49,20 @@ __all__ = [
     "AckTimeoutError",
     "AudioSource",
     "Backoff",
+    "ChannelClosedError",
+    "ChannelError",
+    "ChannelFullError",
+    "ChannelOverflowError",
     "ControlPlane",
+    "DataChannel",
+    "DataChannelOpened",
     "DataReceived",
     "DisconnectedError",
     "FatalError",
     "FrameTooLargeError",
     "IceServer",
+    "Media",
+    "MediaError",
     "MediaSource",
     "NotConnectedError",
     "Peer",
@@ -70,7 +85,10 @@ __all__ = [
     "TrackEnded",
     "TurnApi",
     "Usage",
+    "from_file",
+    "from_rtsp",
     "iter_audio",
+    "iter_frames",
     "iter_speech",
     "mint_token",
     "parse_ice_servers",

@@ -42,6 +42,17 @@ JITTER_CAPACITY_PACKETS = 4
 JITTER_PREFETCH_FRAMES = 1
 
 
+DATA_ABORTS = Counter(
+    "voice_agent_data_transports_aborted_total",
+    "Connections whose data part was ended because the other side sent beyond the limits",
+)
+
+#: Ids of data channels one peer may use, including some that are being closed.
+MAX_DATA_STREAMS = 64
+#: Pieces of unfinished messages kept; what may be under way at once is 1 MiB, in pieces of about 1200 bytes.
+MAX_DATA_PIECES = 2048
+
+
 class _NewestFrames(asyncio.Queue[Any]):
     """A frame queue whose writer never waits: when full, the oldest frame goes. The end mark (None) stays.
 
@@ -56,6 +67,13 @@ class _NewestFrames(asyncio.Queue[Any]):
 
     async def put(self, item: Any) -> None:
         self._all[-1].add(item)
+
+    async def get(self) -> Any:
+        item = await super().get()
+        if item is None:
+            # For whoever else reads this track.
+            self.put_nowait(None)
+        return item
 
     def add(self, item: Any) -> None:
         if self.full():
@@ -149,6 +167,35 @@ def decline_unoffered(pc: RTCPeerConnection, offered_mids: set[str]) -> None:
     for transceiver in pc.getTransceivers():
         if transceiver.mid not in offered_mids:
             transceiver._offerDirection = "inactive"
+
+
+def guard_data(pc: RTCPeerConnection) -> None:
+    """End the data part of a connection when the other side sends more than it may. Idempotent.
+
+    aiortc announces how much it takes and keeps everything all the same: fragments of messages that never
+    end, pieces out of order, channels by the thousand.
+    """
+    sctp: Any = pc.sctp
+    if sctp is None or hasattr(sctp, "_is_guarded"):
+        return
+    sctp._is_guarded = True
+    receive = sctp._receive_data_chunk
+
+    async def receive_within_limits(chunk: Any) -> None:
+        await receive(chunk)
+        stream = sctp._inbound_streams.get(chunk.stream_id)
+        if (
+            sctp._advertised_rwnd < 0
+            or len(sctp._data_channels) > MAX_DATA_STREAMS
+            or len(sctp._inbound_streams) > MAX_DATA_STREAMS
+            or len(sctp._sack_misordered) > MAX_DATA_PIECES
+            or (stream is not None and len(stream.reassembly) > MAX_DATA_PIECES)
+        ):
+            DATA_ABORTS.inc()
+            await sctp._abort()
+            sctp._set_state(sctp.State.CLOSED)
+
+    sctp._receive_data_chunk = receive_within_limits
 
 
 class Restorable:

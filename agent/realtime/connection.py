@@ -20,6 +20,7 @@ from aiortc.sdp import candidate_from_sdp
 from prometheus_client import Counter
 
 from agent.realtime import aiortc_seam, ice_seam, sdp
+from agent.realtime.channels import DataChannels
 from agent.realtime.connection_media import ConnectionMedia, ReceivedTrack
 from agent.realtime.gathering import Gathering
 from agent.realtime.ice_choice import Choice
@@ -65,6 +66,7 @@ class Connection:
         on_state: Callable[[Connection], None],
         on_track: Callable[[ReceivedTrack], None],
         on_track_ended: Callable[[MediaStreamTrack], None],
+        channels: DataChannels,
         receive_video: bool = False,
         on_candidate: Callable[[Connection, Candidate], None],
         relay_only: bool = False,
@@ -80,6 +82,7 @@ class Connection:
         self._media = ConnectionMedia(
             self._pc, on_track=on_track, on_track_ended=on_track_ended, receive_video=receive_video
         )
+        self._channels = channels
         self._path: Path | None = None
         self._before_offer: aiortc_seam.Restorable | None = None
         self._extension_ids: dict[str, int] = {} if after is None else dict(after._extension_ids)
@@ -88,6 +91,7 @@ class Connection:
         #: The media kind of every section negotiated, in order.
         self.kinds: list[str] = []
         self._pc.on("connectionstatechange", self._moved)
+        channels.attach(self._pc)
         for kind in () if after is None else after.kinds:
             if kind == "application":
                 self._pc.createDataChannel("", negotiated=True, id=_KEEP_SECTION_CHANNEL_ID)
@@ -131,7 +135,12 @@ class Connection:
     @property
     def unsatisfied(self) -> bool:
         """Whether what there is to send has changed since the last agreement."""
-        return self._media.unsatisfied
+        return self._media.unsatisfied or self._channels.missing_on(self._pc)
+
+    def open_channels(self) -> None:
+        """Open what is to be opened, where that needs no new description."""
+        if self._pc.sctp is not None and self._pc.sctp.mid is not None:
+            self._channels.create_on(self._pc)
 
     def send(self, wanted: Sequence[Outgoing]) -> None:
         """Send these, and nothing else, from the next description on."""
@@ -140,6 +149,7 @@ class Connection:
     async def make_offer(self) -> str:
         """An offer with everything attached, and with the addresses known by now."""
         self._media.place()
+        self._channels.create_on(self._pc)
         if not self._pc.getTransceivers() and self._pc.sctp is None:
             # What there was to send is gone again, and an offer needs a section.
             self._pc.addTransceiver("audio", "recvonly")
@@ -159,6 +169,7 @@ class Connection:
         """Apply an offer and return the answer. Raises whatever aiortc makes of it."""
         await self._apply_remote(offer_sdp, "offer")
         self._media.place(sdp.mids(offer_sdp))
+        self.open_channels()
         self._media.decline_unwanted()
         aiortc_seam.decline_unoffered(self._pc, sdp.mids(offer_sdp))
         await self._pc.setLocalDescription(await self._pc.createAnswer())
@@ -214,6 +225,7 @@ class Connection:
     def _moved(self) -> None:
         if self.state == "connected" and self._path is None:
             self._path = Path(self._pc, on_change=lambda: self._on_state(self))
+            self._channels.connected(self._pc)
         elif self.state in ("failed", "closed"):
             self._stop_watching()
         self._on_state(self)
@@ -225,6 +237,7 @@ class Connection:
     async def _apply_remote(self, text: str, kind: str) -> None:
         self._media.described(text)
         await self._pc.setRemoteDescription(RTCSessionDescription(text, kind))
+        aiortc_seam.guard_data(self._pc)
         self._candidates = 0
         self.remote_ufrag = sdp.ice_ufrag(text)
         self._learn(text)

@@ -49,3 +49,19 @@ class FrameTooLargeError(SignallingError):
         super().__init__(f"the frame has {size_bytes} bytes; the server accepts at most {max_bytes}")
         self.size_bytes = size_bytes
         self.max_bytes = max_bytes
+
+
+class ChannelError(Exception):
+    """Something about a data channel; the base of what is raised there."""
+
+
+class ChannelClosedError(ChannelError):
+    """The channel is closed, or the peer has left."""
+
+
+class ChannelFullError(ChannelError):
+    """Too many messages wait to be sent."""
+
+
+class ChannelOverflowError(ChannelError):
+    """More arrived than was read, and the channel was closed so that no gap goes unnoticed."""

@@ -12,11 +12,12 @@ from aiortc import MediaStreamTrack
 from prometheus_client import Counter
 
 if TYPE_CHECKING:
+    from agent.realtime.channels import DataChannel
     from agent.realtime.remote import RemotePeer
 
 DROPPED_DATA = Counter(
     "voice_agent_room_messages_dropped_total",
-    "Data messages dropped because the agent did not take them in time",
+    "Data messages, and news of data channels, dropped because the agent did not take them in time",
 )
 
 DROPPED_EVENTS = Counter(
@@ -61,6 +62,14 @@ class TrackEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class DataChannelOpened:
+    """The other side opened a data channel. It is told once, also when the connection is made anew."""
+
+    remote: RemotePeer
+    channel: DataChannel
+
+
+@dataclass(frozen=True, slots=True)
 class DataReceived:
     """Application data from a peer; `sender_id` is vouched for by the server."""
 
@@ -88,16 +97,27 @@ class FatalError:
 
 
 PeerEvent: TypeAlias = (
-    PeerJoined | PeerLeft | TrackAdded | TrackEnded | DataReceived | StateChanged | FatalError
+    PeerJoined
+    | PeerLeft
+    | TrackAdded
+    | TrackEnded
+    | DataChannelOpened
+    | DataReceived
+    | StateChanged
+    | FatalError
 )
+
+
+#: What anybody in the room can bring about as often as it likes.
+_AT_WILL = (DataReceived, DataChannelOpened)
 
 
 class PeerEvents:
     """A queue for one reader: ``async for event in events``. Ends after `finish`.
 
-    Events wait from the beginning, so none is missed between joining and the first read. Data messages beyond
-    MAX_WAITING_DATA are dropped and counted. What happens to peers and tracks is kept, up to
-    MAX_WAITING_EVENTS, which a stream that is read never comes near; then the oldest goes, and is counted.
+    Events wait from the beginning, so none is missed between joining and the first read. Messages and news of
+    data channels beyond MAX_WAITING_DATA are dropped and counted. What happens to peers and tracks is kept,
+    up to MAX_WAITING_EVENTS, which a stream that is read never comes near; then the oldest goes, counted too.
     """
 
     def __init__(self) -> None:
@@ -109,7 +129,7 @@ class PeerEvents:
     def put(self, event: PeerEvent) -> None:
         if self._finished:
             return
-        if isinstance(event, DataReceived):
+        if isinstance(event, _AT_WILL):
             if self._waiting_data >= MAX_WAITING_DATA:
                 DROPPED_DATA.inc()
                 return
@@ -138,6 +158,6 @@ class PeerEvents:
 
     def _take(self) -> PeerEvent:
         event = self._waiting.popleft()
-        if isinstance(event, DataReceived):
+        if isinstance(event, _AT_WILL):
             self._waiting_data -= 1
         return event

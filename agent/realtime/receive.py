@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 
 import av
 import numpy as np
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
+from prometheus_client import Counter
 
 from pipelines.audio import SPEECH_RATE_HZ, Samples
+
+DROPPED_FRAMES = Counter(
+    "voice_agent_iterated_frames_dropped_total", "Frames of a track dropped for a slow reader", ["kind"]
+)
 
 BLOCK_MS = 20
 
@@ -44,6 +51,53 @@ async def iter_audio(track: MediaStreamTrack, *, rate_hz: int) -> AsyncIterator[
         mono.sample_rate = source_rate_hz
         for block in resampler.resample(mono):
             yield block.to_ndarray()[0]
+
+
+async def iter_frames(
+    track: MediaStreamTrack, *, max_queued: int = 50
+) -> AsyncIterator[av.AudioFrame | av.VideoFrame]:
+    """Yield the track's frames as they are until it ends.
+
+    The track is read all the time; at most `max_queued` frames wait for a slow reader, the oldest goes, and
+    is counted in ``voice_agent_iterated_frames_dropped_total``. Close the iterator (`contextlib.aclosing`) to
+    stop reading before the end. `ValueError` unless `max_queued` is positive.
+    """
+    if max_queued < 1:
+        raise ValueError(f"max_queued must be at least 1, got {max_queued}")
+    waiting: deque[av.AudioFrame | av.VideoFrame] = deque()
+    changed = asyncio.Event()
+
+    async def read() -> None:
+        try:
+            while True:
+                frame = await track.recv()
+                if not isinstance(frame, av.AudioFrame | av.VideoFrame):
+                    continue
+                if len(waiting) >= max_queued:
+                    DROPPED_FRAMES.labels(track.kind).inc()
+                    waiting.popleft()
+                waiting.append(frame)
+                changed.set()
+        except MediaStreamError:
+            pass
+        finally:
+            changed.set()
+
+    reading = asyncio.create_task(read(), name="frame-reader")
+    try:
+        while waiting or not reading.done():
+            if waiting:
+                yield waiting.popleft()
+            else:
+                changed.clear()
+                await changed.wait()
+                if not waiting:
+                    # The end is announced from inside the task, just before it is done.
+                    await asyncio.wait([reading])
+        reading.result()
+    finally:
+        reading.cancel()
+        await asyncio.wait([reading])
 
 
 def _mono(frame: av.AudioFrame) -> Samples:

@@ -12,11 +12,12 @@ from typing import Any, Literal, TypeAlias
 from prometheus_client import Counter
 
 from agent.realtime import sdp, signals
+from agent.realtime.channels import DataChannel, DataChannels
 from agent.realtime.connection import MAX_CANDIDATES, Connection
 from agent.realtime.early import EarlyCandidates
 from agent.realtime.ice_choice import choose
 from agent.realtime.negotiation import COOLDOWN_S, HANG_UP_S, Do, Negotiation, Phase
-from agent.realtime.peer_events import StateChanged
+from agent.realtime.peer_events import DataChannelOpened, StateChanged
 from agent.realtime.remote_tracks import RemoteTrack, RemoteTracks
 from agent.realtime.signals import Candidate, Description, TrackMeta
 from agent.realtime.succession import Succession
@@ -93,6 +94,7 @@ class RemotePeer:
         self._held: list[Description | Candidate] = []
         self._early = EarlyCandidates()
         self._tracks = RemoteTracks(self, around.emit)
+        self._channels = DataChannels(lambda channel: around.emit(DataChannelOpened(self, channel)))
         #: What this peer was told of our tracks, by their ids.
         self._told: dict[str, TrackMeta] = {}
 
@@ -100,6 +102,24 @@ class RemotePeer:
     def tracks(self) -> tuple[RemoteTrack, ...]:
         """The tracks this peer sends now, with what it says about them now."""
         return self._tracks.all
+
+    async def create_data_channel(
+        self, label: str, *, ordered: bool = True, max_retransmits: int | None = None
+    ) -> DataChannel:
+        """Open a data channel to this peer, connecting to it if need be; returns when it is open.
+
+        `max_retransmits` makes it lossy: after so many repetitions a message is given up. Raises `ValueError`
+        for a label that is not 1-128 printable ASCII characters, or more than 16 channels with this peer, and
+        `ChannelClosedError` when the peer leaves meanwhile. Cancelled, the channel is withdrawn.
+        """
+        channel = self._channels.open(label, ordered=ordered, max_retransmits=max_retransmits)
+        self._put(_Ask.SEND)
+        try:
+            await channel.opened()
+        except BaseException:
+            channel.close()
+            raise
+        return channel
 
     def deliver(self, signal: Description | Candidate | TrackMeta) -> None:
         """Take a signal this peer sent."""
@@ -128,13 +148,14 @@ class RemotePeer:
                 await self._handle(await self._next())
                 self._show_state()
         finally:
-            self.end_tracks()
+            self.end_media()
             self.state = "closed"
             await self._connections.close()
 
-    def end_tracks(self) -> None:
-        """Report every track as ended."""
+    def end_media(self) -> None:
+        """Report every track as ended, and close all data channels."""
         self._tracks.end_all()
+        self._channels.close()
 
     # ---- the inbox ----------------------------------------------------------------------------------
 
@@ -195,9 +216,14 @@ class RemotePeer:
     async def _send_what_is_wanted(self) -> None:
         wanted, connection = self._around.outgoing(self.id), self._connections.current
         await self._tell()
-        if connection is not None:
+        if connection is None:
+            is_change = bool(wanted) or self._channels.wanted
+        else:
             connection.send(wanted)
-        if wanted or connection is not None:
+            connection.open_channels()
+            # What an offer under way is about is not known from here.
+            is_change = connection.unsatisfied or self._negotiation.phase is not Phase.CONNECTED
+        if is_change:
             await self._perform(self._negotiation.want(_now_s()))
 
     async def _tell(self) -> None:
@@ -331,6 +357,7 @@ class RemotePeer:
         connection = Connection(
             choose(self._around.ice_servers(), self._negotiation.attempts),
             on_state=lambda moved: self._put(_Moved(moved)),
+            channels=self._channels,
             on_track=self._tracks.arrived,
             on_track_ended=self._tracks.ended,
             receive_video=self._around.receive_video,

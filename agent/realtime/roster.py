@@ -152,7 +152,7 @@ class Roster:
     def _remove(self, peer_id: str) -> None:
         self._stop_lingering(peer_id)
         remote = self.remotes.pop(peer_id)
-        remote.end_tracks()
+        remote.end_media()
         self._runs.pop(peer_id).cancel()
         self._emit(PeerLeft(remote))
 

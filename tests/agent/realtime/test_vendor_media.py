@@ -6,9 +6,17 @@ import asyncio
 
 import metered_realtime as vendor
 import pytest
+from aiortc import RTCDataChannel
 from metered_realtime.media_io import AudioSource as VendorSource
 
-from agent.realtime import AudioSource, TrackAdded, TrackEnded
+from agent.realtime import (
+    AudioSource,
+    DataChannel,
+    DataChannelOpened,
+    PeerJoined,
+    TrackAdded,
+    TrackEnded,
+)
 from tests.agent.realtime.peer_parts import speak, tone
 from tests.conftest import RunningHub
 from tests.interop.sides import ours, vendor_python
@@ -61,3 +69,44 @@ async def test_we_see_the_vendors_tracks_come_and_go(hub: RunningHub, our_id: st
         assert ended.track is added.track
         assert [track.stream_id for track in added.remote.tracks] == ["vendor-voice"]
         await they.hears(we)
+
+
+@BOTH_ROLES
+@pytest.mark.parametrize("sound", [True, False], ids=["with-sound", "data-only"])
+async def test_data_channels_opened_by_either_side_work_both_ways(hub: RunningHub, our_id: str, sound: bool):
+    async with (
+        ours(hub, our_id, 440 if sound else None) as we,
+        vendor_python(hub, "caller", 1000 if sound else None) as they,
+    ):
+        remote = (await we.inner.event(PeerJoined, remote="caller")).remote
+        opened: asyncio.Queue[RTCDataChannel] = asyncio.Queue()
+        await they.until(lambda: any(peer.id == our_id for peer in they.peer.remote_peers))
+        they.remote(our_id).on(vendor.DataChannelOpened, lambda event: opened.put_nowait(event.channel))
+        await both_ways(await remote.create_data_channel("ours"), await opened.get())
+        theirs = they.remote(our_id).create_data_channel("theirs")
+        await both_ways((await we.inner.event(DataChannelOpened)).channel, theirs)
+        if sound:
+            await we.hears(they)
+
+
+async def test_a_channel_we_opened_goes_on_after_a_rebuild(hub: RunningHub):
+    async with ours(hub, "~agent", 440) as we, vendor_python(hub, "caller", 1000) as they:
+        await they.hears(we)
+        opened: asyncio.Queue[RTCDataChannel] = asyncio.Queue()
+        they.remote("~agent").on(vendor.DataChannelOpened, lambda event: opened.put_nowait(event.channel))
+        remote = we.inner.peer.remote_peers["caller"]
+        channel = await remote.create_data_channel("ours")
+        await both_ways(channel, await opened.get())
+        await remote._connections.current._pc.close()
+        await both_ways(channel, await opened.get())
+        await they.hears(we)
+
+
+async def both_ways(here: DataChannel, there: RTCDataChannel) -> None:
+    received: asyncio.Queue[str | bytes] = asyncio.Queue()
+    there.on("message", received.put_nowait)
+    for message in ("text", b"bytes", ""):
+        await here.send(message)
+        assert await received.get() == message
+        there.send(message)
+        assert await anext(here) == message
