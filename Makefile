@@ -18,7 +18,8 @@ test: $(VENV)/.installed-test tools
 
 # Networks that lose, delay and fail: minutes, and namespaces that only root may make.
 test-network: $(VENV)/.installed-test tools
-	$(BIN)/python -m pytest -m network
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal -m network tests/netlab
+	$(BIN)/python -m pytest -m network --ignore tests/netlab
 
 replay: $(VENV)/.installed
 	$(BIN)/voice-agent replay samples/ --jobs 2

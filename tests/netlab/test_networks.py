@@ -12,7 +12,7 @@ import pytest
 from tests.browsers import chromium
 from tests.netlab import namespaces
 from tests.netlab.lab import open_lab, open_relay_lab
-from tests.netlab.scenarios import ALL, BY_NAME, Outcome, Pair, Scenario, play, why_no_turn
+from tests.netlab.scenarios import ALL, BY_NAME, Outcome, Pair, Scenario, play
 
 pytestmark = [pytest.mark.network, pytest.mark.timeout(200)]
 
@@ -83,8 +83,6 @@ async def test_a_relay_stands_in_where_namespaces_are_not_allowed(tmp_path: Path
 
 @pytest.mark.parametrize("scenario", [s for s in ALL if s.turn], ids=lambda scenario: scenario.name)
 async def test_a_firewall_lets_only_the_turn_server_through(tmp_path: Path, scenario: Scenario):
-    if (reason := why_no_turn()) is not None:
-        pytest.skip(reason)
     outcome = await played(tmp_path, scenario, Pair("ours", "ours"))
     # The direct way was tried, and was not there.
     assert outcome.refused_udp > 0
