@@ -24,7 +24,9 @@ from agent.realtime.race import race
 logger = logging.getLogger(__name__)
 
 SERVER_FAILURES = Counter(
-    "voice_agent_ice_server_failures_total", "STUN and TURN servers that gave no address", ["kind"]
+    "voice_agent_ice_server_failures_total",
+    "STUN and TURN servers that gave no address, or (timeout) times that one was waited for to the end",
+    ["kind"],
 )
 
 #: When the next server is asked although the one before may still answer: two round trips to the far side
@@ -76,7 +78,8 @@ class Gathering:
                     tasks.create_task(self._find_reflexive(host))
                 tasks.create_task(self._find_relay())
         except TimeoutError:
-            pass
+            SERVER_FAILURES.labels("timeout").inc()
+            logger.warning("STUN or TURN servers did not answer within %g s", GATHER_S)
         self._ice.expect_no_more()
         self._on_candidate(None)
 

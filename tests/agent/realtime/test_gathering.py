@@ -240,3 +240,17 @@ async def test_a_relay_that_died_does_not_hold_up_leaving(hub: RunningHub):
 def test_a_policy_is_all_or_relay():
     with pytest.raises(ValueError, match='"all" or "relay"'):
         Peer("ws://localhost", key="k", ice_transport_policy="none")
+
+
+async def test_what_never_answers_is_given_up_and_said(hub: RunningHub, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("agent.realtime.gathering.GATHER_S", 0.1)
+    given_up = SERVER_FAILURES.labels("timeout")
+    before = given_up._value.get()
+    async with (
+        stun_server(is_mute=True) as (url, _),
+        witness(hub) as ghost,
+        participant(hub, "bob", ice={"ice_servers": [IceServer((url,))]}),
+    ):
+        _, end = await ghost.until(2)
+        assert end == {"type": "rtc-ice", "candidate": None}
+    assert given_up._value.get() == before + 1
