@@ -68,6 +68,7 @@ async def open_link(base_url: str, credential: tuple[str, str], timeouts: Timeou
             max_size=MAX_SERVER_FRAME_BYTES,
             user_agent_header=None,
             logger=_wire_logger,
+            create_connection=_Connection,
             proxy=None if is_loopback(urlsplit(base_url).hostname or "") else True,
             reach_s=timeouts.reach_s,
         )
@@ -84,6 +85,22 @@ async def open_link(base_url: str, credential: tuple[str, str], timeouts: Timeou
         # Its text may hold the address, and the credential with it.
         raise SignallingConnectError(CloseCode.ABNORMAL, type(error).__name__) from None
     return Link(websocket, await _welcome(websocket, timeouts.welcome_s), timeouts)
+
+
+class _Connection(ClientConnection):
+    """Does not wait for ever for a server that said goodbye and does not go."""
+
+    _goodbye: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._goodbye is None and self.protocol.close_expected():
+            self._goodbye = self.loop.call_later(self.close_timeout or 0.0, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._goodbye is not None:
+            self._goodbye.cancel()
+        super().connection_lost(exc)
 
 
 class _Opening(connect):

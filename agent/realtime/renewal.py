@@ -118,8 +118,8 @@ class Renewal:
     room nothing happens, since we are there with one connection or the other all the time.
     """
 
-    def __init__(self, old: Line, subscriptions: Subscriptions, gate: asyncio.Event) -> None:
-        """`gate` is cleared while requests have to wait, and always set in the end."""
+    def __init__(self, old: Line, subscriptions: Subscriptions, gate: asyncio.Lock) -> None:
+        """`gate` is held while requests have to wait."""
         self._old = old
         self._deliver = old.deliver
         self._subscriptions = subscriptions
@@ -146,9 +146,10 @@ class Renewal:
         new = Line(link, self._hold, is_successor=True)
         new.start(tasks)
         try:
-            async with asyncio.timeout(SWITCH_S):
-                await self._catch_up(new)
-            switch(new)
+            async with self._gate:
+                async with asyncio.timeout(SWITCH_S):
+                    await self._catch_up(new)
+                switch(new)
         except (SignallingError, TimeoutError) as error:
             self._old.deliver = self._deliver
             await link.close(CloseCode.NORMAL, "not taken")
@@ -156,14 +157,11 @@ class Renewal:
         except asyncio.CancelledError:
             new.lost.cancel()
             raise
-        finally:
-            self._gate.set()
         await self._take_over(new)
         return "renewed"
 
     async def _catch_up(self, new: Line) -> None:
         """Bring `new` to where the old line is: everything asked for was answered, every channel joined."""
-        self._gate.clear()
         await self._old.link.idle()
         await self._subscriptions.copy_to(new.link)
         with suppress(TimeoutError):

@@ -88,9 +88,9 @@ class SignallingClient:
         self._attempts = 0
         self._token_failures = 0
         self._line: Line | None = None
-        #: Shut while requests have to wait for a new connection to be ready.
-        self._gate = asyncio.Event()
-        self._gate.set()
+        #: Held while requests have to wait for a new connection to be ready. A lock lets those who waited go
+        #: first, and in the order in which they came.
+        self._gate = asyncio.Lock()
         self._may_renew = True
         self._task: asyncio.Task[None] | None = None
 
@@ -201,8 +201,8 @@ class SignallingClient:
 
     async def _ready_link(self) -> Link:
         self._require_line()
-        await self._gate.wait()
-        return self._require_line().link
+        async with self._gate:
+            return self._require_line().link
 
     def _require_line(self) -> Line:
         if self._line is None or self._state is not SignallingState.CONNECTED:
