@@ -229,9 +229,12 @@ class Cluster:
 
     def _settle(self, channel: str, peer_id: str) -> None:
         """Tell the others whether this peer is in the room here, if they do not know."""
+        self._settle_member(channel, peer_id, self._rooms.here(channel).get(peer_id))
+
+    def _settle_member(self, channel: str, peer_id: str, member: Member | None) -> None:
         if self._bus is None:
             return
-        member, told = self._rooms.here(channel).get(peer_id), self._told.get((channel, peer_id))
+        told = self._told.get((channel, peer_id))
         if member is not None and member != told:
             self._told[channel, peer_id] = member
             self._bus.join(channel, member)
@@ -240,8 +243,8 @@ class Cluster:
             self._bus.leave(channel, peer_id)
 
     def _settle_all(self, channel: str) -> None:
-        for peer_id in self._rooms.here(channel):
-            self._settle(channel, peer_id)
+        for peer_id, member in self._rooms.here(channel).items():
+            self._settle_member(channel, peer_id, member)
 
     def _settle_peer(self, peer_id: str) -> asyncio.Future[None]:
         """Tell the others how many connections this peer has here, if they do not know."""

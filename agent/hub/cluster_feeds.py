@@ -76,19 +76,22 @@ class Feeds:
 
     async def resume(self, tell: Callable[[str], None]) -> None:
         """Read every room again; `tell` is called with each before."""
-        assert self._bus is not None
+        bus = self._bus
+        assert bus is not None
         feeds = list(self._feeds.items())
         for start in range(0, len(feeds), PARALLEL_ROOMS):
             some = feeds[start : start + PARALLEL_ROOMS]
             for name, _ in some:
                 tell(name)
-            await asyncio.gather(*(self._follow(self._bus, name, feed) for name, feed in some))
+                # A large room is some milliseconds of work.
+                await asyncio.sleep(0)
+            await asyncio.gather(*(self._follow(bus, name, feed) for name, feed in some))
 
     def settle(self) -> None:
         """Whoever was held for those who might come back, and has not come back, is gone."""
         for name, feed in self._feeds.items():
-            feed.mirror.release()
-            self._show(name, feed)
+            if feed.mirror.release():
+                self._show(name, feed)
 
     def detach(self) -> None:
         """Redis is away."""

@@ -64,11 +64,12 @@ class Mirror:
         for change in early:
             self.apply(change)
 
-    def release(self) -> None:
-        """The moment is over: who was held and did not come back is gone."""
-        for node in self._held:
+    def release(self) -> bool:
+        """The moment is over: who was held and did not come back is gone. Whether anybody was held."""
+        held, self._held = self._held, set()
+        for node in held:
             self._nodes.pop(node, None)
-        self._held.clear()
+        return bool(held)
 
     def members(self) -> dict[str, Member]:
         """Everybody, by peer id; a peer at several nodes shows what it showed at the first."""
