@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsers import FAKE_MICROPHONE, chromium
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
+from tests.agent.controller.page_service import PageService
 from tests.agent.realtime.peer_parts import token_provider
+from tests.browsers import FAKE_MICROPHONE, chromium
 from tests.conftest import RunningHub
 from tests.interop.sides import Side
 
@@ -179,3 +180,83 @@ async def vendor_js(
         await page.evaluate("they.peer.close()")
     finally:
         await page.close()
+
+
+#: Says a tone instead of the microphone, and keeps what the page shows on the way.
+PREPARED = """(() => {
+    navigator.mediaDevices.getUserMedia = async () => sound.tone(%s);
+    window.shown = new Set();
+    setInterval(() => {
+        if (!window.voiceAgent) return;
+        shown.add(voiceAgent.network);
+        for (const peer of voiceAgent.peers) shown.add(`${peer.id} ${peer.state}`);
+    }, 5);
+})();"""
+
+
+class OurPage(_InBrowser):
+    """The page callers use, in the middle of a call."""
+
+    async def misses(self, peer_id: str) -> None:
+        await until(
+            self.page, f"voiceAgent.peers.every((peer) => peer.id !== {peer_id!r})", "voiceAgent.peers"
+        )
+
+    async def send(self, data: Any) -> None:
+        """`data` is a message of the page's chat."""
+        await self.page.fill("#text", data["text"])
+        await self.page.click("#send")
+
+    async def got(self, kind: str, data: Any, sender: Side) -> None:
+        await until(
+            self.page,
+            f"voiceAgent.captions.some((said) => said.text === {data['text']!r})",
+            "voiceAgent.captions",
+        )
+
+    async def break_media(self, other: Side) -> None:
+        # What the page looks at stands still, as on a dead path.
+        await self.page.evaluate(
+            """() => sound.connections.forEach((connection) => {
+                const last = connection.getStats();
+                connection.getStats = () => last;
+            })"""
+        )
+
+    async def forget(self) -> None:
+        await self.page.evaluate("shown.clear()")
+
+    async def back_with(self, other: Side) -> None:
+        lost = f"shown.has('reconnecting') || shown.has({other.peer_id + ' reconnecting'!r})"
+        back = f"peer.id === {other.peer_id!r} && peer.state === 'connected'"
+        await until(
+            self.page,
+            f"({lost}) && voiceAgent.network === 'connected' && voiceAgent.peers.some((peer) => {back})",
+            "[voiceAgent.network, voiceAgent.peers, [...shown]]",
+        )
+
+
+@asynccontextmanager
+async def our_page(
+    hub: RunningHub,
+    peer_id: str | None,
+    says_hz: float | None = None,
+    *,
+    service: PageService,
+    browser: Browser,
+    url: str | None = None,
+) -> AsyncIterator[OurPage]:
+    """`service` belongs to `hub`; it gives the id."""
+    service.advertised_url = url or hub.url
+    context = await browser.new_context(permissions=["microphone"])
+    try:
+        await context.add_init_script(path=HERE / "sound.js")
+        await context.add_init_script(PREPARED % says_hz)
+        page = await context.new_page()
+        await page.goto(f"{service.url}/?room=room")
+        await page.click("#call")
+        await until(page, "voiceAgent.phase === 'live'", "[voiceAgent.phase, voiceAgent.problem]")
+        yield OurPage(page, await page.evaluate("voiceAgent.peerId"), says_hz)
+        await page.click("#hangup")
+    finally:
+        await context.close()

@@ -22,6 +22,7 @@ from tests.interop.scenarios import (
     orders,
     read_each_other,
     roles,
+    slow_roles,
 )
 from tests.interop.sides import OpenSide, ours, vendor_python
 
@@ -106,7 +107,7 @@ async def test_publishable_keys_and_another_id_after_each_drop(
             assert dropped.peer_id != before
 
 
-@roles
+@slow_roles
 async def test_our_path_is_lost(start_hub: StartHub, js: OpenSide, our_id: str) -> None:
     async with start_hub() as hub, both(hub, ours, js, (our_id, "caller")) as (we, they):
         await come_back_from_a_lost_path(we, they)

@@ -20,6 +20,7 @@ from tests.interop.scenarios import (
     orders,
     read_each_other,
     roles,
+    slow_roles,
 )
 from tests.interop.sides import ours, vendor_python
 from tests.turn_server import turn_server
@@ -85,7 +86,7 @@ async def test_publishable_keys_and_another_id_after_each_drop(start_hub: StartH
             assert dropped.peer_id != before
 
 
-@roles
+@slow_roles
 async def test_our_path_is_lost(hub: RunningHub, our_id: str) -> None:
     async with both(hub, ours, vendor_python, (our_id, "caller")) as (we, they):
         await come_back_from_a_lost_path(we, they)

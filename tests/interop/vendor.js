@@ -50,3 +50,5 @@ they.loseThePath = (id) => {
   pc.dispatchEvent(new Event("iceconnectionstatechange"));
   delete pc.iceConnectionState;
 };
+
+they.openMicrophone = async () => they.peer.addStream(await navigator.mediaDevices.getUserMedia({ audio: true }));

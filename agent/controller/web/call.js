@@ -50,6 +50,12 @@ export class Call extends EventTarget {
     return [...(this.room?.peers.values() ?? [])];
   }
 
+  /** Whether there was sound from the agent's end, and its connection is gone for now. */
+  get agentLost() {
+    const peer = this.room?.peers.get(this.agentPeer);
+    return Boolean(peer?.wasConnected && peer.state !== "connected");
+  }
+
   micBands(count) {
     return this.#micMeter && !this.muted ? this.#micMeter.bands(count) : null;
   }

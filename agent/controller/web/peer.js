@@ -1,11 +1,19 @@
 // One WebRTC connection to one other participant, by "perfect negotiation": either side may offer at any
-// time, and on a collision the polite one gives way.
+// time, and on a collision the polite one gives way. A path that died is replaced for as long as the other
+// one is in the room.
 
-const ANSWER_TIMEOUT_MS = 10_000;
-const RECOVERY_WAIT_MS = 15_000;
-const RECOVERY_DELAYS_MS = [0, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000];
+import { PathWatch } from "./path-watch.js";
+
+const ANSWER_MS = 10_000;
+const CONNECT_MS = 8_000;
+// Before each attempt to get a lost connection back; the last one for ever.
+const GAPS_MS = [0, 1_000, 2_000, 4_000];
 // The first attempts only look for a new path; the later ones start over with a new connection.
 const RESTARTS_BEFORE_REBUILD = 2;
+// Both sides notice a dead path at about the same time: the polite one lets the other begin.
+const COURTESY_MS = 500;
+// Who leaves closes the connection too, and the news of both may come in either order.
+const HANG_UP_MS = 1_000;
 const MAX_CANDIDATES = 200;
 const MAX_CANDIDATE_CHARS = 1_000;
 
@@ -18,21 +26,24 @@ export const isSignal = (data) =>
     typeof data.description.sdp === "string") ||
   (data?.type === "rtc-ice" && (data.candidate == null || typeof data.candidate === "object"));
 
-/** Events: `track` {track, stream}, `connection` {state}. */
+/** Events: `track` {track, stream}, `connection` {state}, `hangup` when the other side closed its end. */
 export class RemotePeer extends EventTarget {
   state = "new";
+  /** Whether there was a connection: what is missing now was lost, not late. */
+  wasConnected = false;
+  hungUp = false;
   #options;
   #pc = null;
+  #watch = null;
   #makingOffer = false;
   #ignoreOffer = false;
   #answerPending = false;
   #candidates = 0;
   #inbox = Promise.resolve();
-  #answerTimer = 0;
-  #recoveryTimer = 0;
+  #timer = 0; // of whatever is waited for: an answer, a connection, the next attempt
   #attempt = 0;
 
-  /** `options`: {id, metadata, polite, iceServers, stream, send(data)}; `stream` may be null: listen only. */
+  /** `options`: {id, metadata, polite, iceServers, stream, send(data), isOnline()}; `stream` may be null: listen only. */
   constructor(options) {
     super();
     this.#options = options;
@@ -48,27 +59,27 @@ export class RemotePeer extends EventTarget {
   /** Takes one signalling payload of the remote side; payloads are handled in the order they came. */
   signal(data) {
     this.#inbox = this.#inbox
-      .then(() => (data.type === "rtc-ice" ? this.#onCandidate(data.candidate) : this.#onDescription(data.description)))
+      .then(() => this.#pc && (data.type === "rtc-ice" ? this.#onCandidate(data.candidate) : this.#onDescription(data.description)))
       .catch((error) => console.warn("negotiation with", this.id, error));
   }
 
   /** A new connection in place of the old one, e.g. because our own id is another now. */
-  rebuild({ polite, iceServers }) {
-    Object.assign(this.#options, { polite, iceServers });
+  rebuild(terms) {
+    Object.assign(this.#options, terms);
     this.#build();
   }
 
-  /** Messages get through again: what does not work is made anew at once, what works is left alone. */
-  resume() {
-    if (this.#pc === null || this.#pc.connectionState === "connected") return;
+  /** The way to the room server is open again: what waited for it begins now; what works is left alone. */
+  resume(terms) {
+    Object.assign(this.#options, terms);
+    if (this.#pc === null || this.state === "connected") return;
     this.#attempt = 0;
-    this.#build();
+    this.#startOver();
   }
 
   close() {
-    clearTimeout(this.#answerTimer);
-    clearTimeout(this.#recoveryTimer);
-    this.#recoveryTimer = 0;
+    this.#wait(0);
+    this.#watch?.stop();
     const pc = this.#pc;
     this.#pc = null;
     pc?.close();
@@ -79,7 +90,7 @@ export class RemotePeer extends EventTarget {
     const { iceServers, stream } = this.#options;
     const pc = new RTCPeerConnection({ iceServers });
     this.#pc = pc;
-    this.#makingOffer = this.#ignoreOffer = this.#answerPending = false;
+    this.#makingOffer = this.#ignoreOffer = this.#answerPending = this.hungUp = false;
     const ours = (handler) => (event) => pc === this.#pc && handler(event);
     pc.onnegotiationneeded = ours(() => this.#offer());
     pc.onicecandidate = ours(({ candidate }) => this.#send({ type: "rtc-ice", candidate: candidate?.toJSON() ?? null }));
@@ -87,7 +98,10 @@ export class RemotePeer extends EventTarget {
       this.#emit("track", { track, stream: streams[0] ?? new MediaStream([track]) }),
     );
     pc.onconnectionstatechange = ours(() => this.#onConnectionState());
-    pc.oniceconnectionstatechange = ours(() => pc.iceConnectionState === "failed" && this.#recover());
+    this.#watch = new PathWatch(pc, {
+      lost: () => this.#lost(),
+      back: () => this.state === "reconnecting" && pc.signalingState === "stable" && this.#works(),
+    });
     for (const track of stream?.getTracks() ?? []) pc.addTrack(track, stream);
   }
 
@@ -100,8 +114,7 @@ export class RemotePeer extends EventTarget {
       await pc.setLocalDescription(offer);
       if (pc !== this.#pc || pc.signalingState !== "have-local-offer") return;
       this.#sendDescription();
-      clearTimeout(this.#answerTimer);
-      this.#answerTimer = setTimeout(() => this.#recover(), ANSWER_TIMEOUT_MS);
+      this.#wait(ANSWER_MS, () => this.#lost());
     } catch (error) {
       console.warn("no offer for", this.id, error);
     } finally {
@@ -118,7 +131,6 @@ export class RemotePeer extends EventTarget {
     if (!isOffer && this.#pc.signalingState !== "have-local-offer") return; // an answer to an offer of the past
     if (isOffer && this.#mustStartOver(description, collision)) this.#build();
     const pc = this.#pc;
-    clearTimeout(this.#answerTimer);
     this.#candidates = 0;
     try {
       this.#answerPending = !isOffer;
@@ -126,9 +138,11 @@ export class RemotePeer extends EventTarget {
     } finally {
       this.#answerPending = false;
     }
-    if (!isOffer || pc !== this.#pc) return;
-    await pc.setLocalDescription(await pc.createAnswer());
-    if (pc === this.#pc) this.#sendDescription();
+    if (isOffer && pc === this.#pc) {
+      await pc.setLocalDescription(await pc.createAnswer());
+      if (pc === this.#pc) this.#sendDescription();
+    }
+    if (pc === this.#pc) this.#agreed();
   }
 
   // Either the other side has a new connection itself, or our first offer collided with theirs: rolling a
@@ -148,32 +162,73 @@ export class RemotePeer extends EventTarget {
     }
   }
 
-  #onConnectionState() {
-    this.state = this.#pc.connectionState;
-    if (this.state === "connected") {
-      this.#attempt = 0;
-      clearTimeout(this.#recoveryTimer);
-      this.#recoveryTimer = 0;
-    }
-    this.#emit("connection", { state: this.state });
-    // Disconnected means seconds without a sign of the other side: no reason to wait for "failed", which takes
-    // a quarter of a minute. Chromium reports that here while its iceConnectionState stays "disconnected".
-    if (["disconnected", "failed"].includes(this.state)) this.#recover();
+  #agreed() {
+    const pc = this.#pc;
+    if (this.state === "connected") this.#wait(0);
+    else this.#wait(CONNECT_MS, () => this.#lost());
+    const dtls = pc.getReceivers()[0]?.transport;
+    if (dtls) dtls.onstatechange = () => pc === this.#pc && dtls.state === "closed" && this.#onHangUp();
   }
 
-  #recover() {
-    if (this.#recoveryTimer || this.#pc === null || this.#attempt >= RECOVERY_DELAYS_MS.length) return;
-    const delayMs = RECOVERY_DELAYS_MS[this.#attempt];
-    this.#recoveryTimer = setTimeout(() => {
-      this.#attempt += 1;
-      this.#emit("connection", { state: (this.state = "reconnecting") });
-      if (this.#attempt > RESTARTS_BEFORE_REBUILD) this.#build();
-      else this.#offer(true);
-      this.#recoveryTimer = setTimeout(() => {
-        this.#recoveryTimer = 0;
-        if (this.#pc && this.#pc.connectionState !== "connected") this.#recover();
-      }, RECOVERY_WAIT_MS);
-    }, delayMs);
+  #onHangUp() {
+    this.hungUp = true;
+    this.#emit("hangup");
+    if (this.#pc) this.#wait(HANG_UP_MS, () => this.#lost());
+  }
+
+  #onConnectionState() {
+    const state = this.#pc.connectionState;
+    // Chromium reports a dead path here while its iceConnectionState stays "disconnected".
+    if (state === "failed" || state === "disconnected") this.#lost();
+    else if (state === "connected") this.#works();
+    else if (!this.wasConnected) this.#enter(state);
+  }
+
+  #works() {
+    if (this.#pc.signalingState === "stable") this.#wait(0);
+    this.#attempt = 0;
+    this.wasConnected = true;
+    this.#enter("connected");
+  }
+
+  // Whatever is under way is given its time; then comes the next attempt.
+  #lost() {
+    if (this.#timer || this.#pc === null) return;
+    this.#enter("reconnecting");
+    const courtesyMs = this.#options.polite && this.#attempt === 0 ? COURTESY_MS : 0;
+    const gapMs = GAPS_MS[Math.min(this.#attempt, GAPS_MS.length - 1)];
+    this.#wait(gapMs + courtesyMs || 1, () => this.#retry());
+  }
+
+  #retry() {
+    // Without the room server no offer gets anywhere: `resume` tells when it is back.
+    if (!this.#options.isOnline()) return;
+    this.#attempt += 1;
+    const canRestart = this.#pc.currentRemoteDescription && !this.hungUp;
+    if (this.#attempt > RESTARTS_BEFORE_REBUILD || !canRestart) return void this.#startOver();
+    this.#wait(CONNECT_MS, () => this.#lost());
+    return void this.#offer(true);
+  }
+
+  #startOver() {
+    this.#build();
+    this.#wait(CONNECT_MS, () => this.#lost());
+    // Without anything to send the browser would see nothing to negotiate.
+    if (!this.#options.stream) this.#pc.addTransceiver("audio", { direction: "recvonly" });
+  }
+
+  #wait(ms, then) {
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+    if (!then) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = 0;
+      then();
+    }, ms);
+  }
+
+  #enter(state) {
+    if (this.state !== state) this.#emit("connection", { state: (this.state = state) });
   }
 
   #sendDescription() {

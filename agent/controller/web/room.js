@@ -8,6 +8,9 @@ const MAX_EARLY = 64;
 const SNAPSHOT_WAIT_MS = 10_000;
 const SNAPSHOT_TRIES = 3;
 const ROSTER_WAIT_MS = 1_500;
+// Who lost the server is announced as gone, and is back a moment later. While its sound flows it is waited for.
+const LINGER_MS = 5_000;
+const MAX_FORMER_IDS = 32;
 
 /** Events: `joined` {peer}, `left` {peer}, `track` {peer, stream}, `connection` {peer}, `data` {from, data, metadata}. */
 export class Room extends EventTarget {
@@ -15,6 +18,8 @@ export class Room extends EventTarget {
   #client;
   #stream;
   #selfId = null;
+  #formerIds = []; // the server may list who we were for a while
+  #lingering = new Map();
   #awaitingSnapshot = false;
   #snapshotTimer = 0;
   #early = [];
@@ -62,24 +67,31 @@ export class Room extends EventTarget {
     if (this.#awaitingSnapshot) {
       this.#awaitingSnapshot = false;
       clearTimeout(this.#snapshotTimer);
-      for (const id of [...this.peers.keys()]) if (!present.has(id)) this.#remove(id);
+      for (const id of this.peers.keys()) if (!present.has(id)) this.#gone(id);
     } else {
-      for (const { peerId } of left) this.#remove(peerId);
+      for (const { peerId } of left) this.#gone(peerId);
     }
     for (const [id, metadata] of present) this.#add(id, metadata);
   }
 
   #add(id, metadata) {
     const known = this.peers.get(id);
-    if (known) known.metadata = metadata;
-    if (known || id === this.#selfId || id === this.#client.peerId || this.peers.size >= MAX_PEERS) return;
-    const peer = new RemotePeer({ id, metadata, stream: this.#stream, ...this.#terms(id), send: (data) => this.#client.send(id, data) });
+    if (known) {
+      known.metadata = metadata;
+      this.#stay(id);
+    }
+    if (known || id === this.#client.peerId || this.#formerIds.includes(id) || this.peers.size >= MAX_PEERS) return;
+    const send = (data) => this.#client.send(id, data);
+    const isOnline = () => this.#client.state === "connected";
+    const peer = new RemotePeer({ id, metadata, stream: this.#stream, ...this.#terms(id), send, isOnline });
     this.peers.set(id, peer);
     peer.addEventListener("track", ({ detail }) => this.#emit("track", { peer, ...detail }));
+    peer.addEventListener("hangup", () => this.#lingering.has(id) && this.#remove(id));
     peer.addEventListener("connection", ({ detail }) => {
+      if (this.#lingering.has(id) && detail.state !== "connected") return void this.#remove(id);
       // Where the sound is stuck, the way to the server may be dead too.
-      if (["disconnected", "failed"].includes(detail.state)) this.#client.doubt();
-      this.#emit("connection", { peer });
+      if (detail.state === "reconnecting") this.#client.doubt();
+      return void this.#emit("connection", { peer });
     });
     this.#emit("joined", { peer });
     const waiting = this.#early.filter((frame) => frame.from === id);
@@ -91,9 +103,21 @@ export class Room extends EventTarget {
     return { polite: this.#client.peerId < id, iceServers: this.#client.iceServers };
   }
 
+  #gone(id) {
+    const peer = this.peers.get(id);
+    if (peer?.state !== "connected" || peer.hungUp) this.#remove(id);
+    else if (!this.#lingering.has(id)) this.#lingering.set(id, setTimeout(() => this.#remove(id), LINGER_MS));
+  }
+
+  #stay(id) {
+    clearTimeout(this.#lingering.get(id));
+    this.#lingering.delete(id);
+  }
+
   #remove(id) {
     const peer = this.peers.get(id);
     if (!peer) return;
+    this.#stay(id);
     this.peers.delete(id);
     peer.close();
     this.#emit("left", { peer });
@@ -120,11 +144,12 @@ export class Room extends EventTarget {
 
   // Sound that still flows is left alone, unless our id changed: then the others see a stranger in our place.
   #onReconnected() {
-    if (this.#selfId !== this.#client.peerId) {
-      this.#selfId = this.#client.peerId;
-      for (const [id, peer] of this.peers) peer.rebuild(this.#terms(id));
-    } else {
-      for (const peer of this.peers.values()) peer.resume();
+    const isNewId = this.#selfId !== this.#client.peerId;
+    if (isNewId) this.#formerIds = [...this.#formerIds, this.#selfId].slice(-MAX_FORMER_IDS);
+    this.#selfId = this.#client.peerId;
+    for (const [id, peer] of this.peers) {
+      if (isNewId) peer.rebuild(this.#terms(id));
+      else peer.resume(this.#terms(id));
     }
     this.#awaitSnapshot(SNAPSHOT_TRIES);
   }

@@ -15,9 +15,10 @@ const STATES = {
   speaking: ["Speaking", "Just talk to interrupt."],
   leaving: ["Saying goodbye…", ""],
   reconnecting: ["Reconnecting…", "The room server is out of reach; trying again."],
+  unheard: ["Reconnecting…", "The way to the agent is lost; looking for another."],
   gone: ["The agent is gone", ""],
 };
-const MOODS = { microphone: "connecting", inviting: "connecting", joining: "connecting", reconnecting: "connecting", muted: "idle", reading: "listening", gone: "idle" };
+const MOODS = { microphone: "connecting", inviting: "connecting", joining: "connecting", reconnecting: "connecting", unheard: "connecting", muted: "idle", reading: "listening", gone: "idle" };
 const KINDS = { stt: "Hears with", llm: "Thinks with", tts: "Speaks with" };
 
 export const elements = Object.fromEntries(
@@ -32,6 +33,7 @@ export function stateOf(call) {
   if (call.phase !== "live") return call.phase;
   if (call.network === "reconnecting") return "reconnecting";
   if (call.agentState === null) return "gone";
+  if (call.agentLost) return "unheard";
   if (call.agentState === "listening" && call.muted) return "muted";
   if (call.agentState === "listening" && call.listenOnly) return "reading";
   return STATES[call.agentState] ? call.agentState : "gone";
