@@ -1,4 +1,7 @@
-"""Callers with the vendor's JavaScript client talk to a whole agent: they speak, and are answered aloud."""
+"""Callers with the vendor's JavaScript client talk to a whole agent: they speak, and are answered aloud.
+
+How well they are understood is asked elsewhere; here, whether sound and messages get through both ways.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +51,6 @@ async def test_a_caller_with_the_vendors_javascript_is_answered_aloud(
             await until(page, f"{said}.some((m) => m.type === 'agent.hello')", said)
             final = "m.type === 'agent.caption' && m.final && m.text"
             await until(page, f"{said}.some((m) => {final} && m.speaker === 'caller')", said)
-            heard = await page.evaluate(f"{said}.find((m) => {final} && m.speaker === 'caller').text")
-            # The embedded recogniser may miss words of a stranger's, not all.
-            assert {"american", "americans", "fellow"} & set(heard.lower().rstrip(".").split()), heard
             await until(page, f"{said}.some((m) => m.type === 'agent.latency')", said)
             await until(page, "sound.pitches('agent-voice').length > 0", "they.tracks")
             await page.evaluate("they.peer.close()")
