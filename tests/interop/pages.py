@@ -106,8 +106,13 @@ class _InBrowser:
         near = f"sound.pitches().some((hz) => Math.abs(hz - {other.says_hz}) <= {PITCH_HZ})"
         await until(self.page, near, "[sound.pitches(), sound.connections.map((c) => c.connectionState)]")
 
-    async def connection_count(self) -> int:
-        return int(await self.page.evaluate("sound.connections.length"))
+    async def connected(self) -> list[int]:
+        """Which of all connections so far work."""
+        return list(
+            await self.page.evaluate(
+                "sound.connections.flatMap((c, n) => c.connectionState === 'connected' ? [n] : [])"
+            )
+        )
 
 
 class VendorJs(_InBrowser):

@@ -110,10 +110,10 @@ async def test_sound_that_flows_is_left_alone_when_the_server_is_lost(
         async with both(hub, *ends, ("~agent", None)) as (we, caller):
             assert isinstance(caller, OurPage)
             await hear_each_other(we, caller)
-            before = await caller.connection_count()
+            before = await caller.connected()
             dropped, other = (caller, we) if page_drops else (we, caller)
             await come_back_from_a_lost_server(cable, dropped, other, chat)
-            assert await caller.connection_count() == before
+            assert await caller.connected() == before
 
 
 @slow_partners

@@ -72,7 +72,7 @@ export class RemotePeer extends EventTarget {
   /** The way to the room server is open again: what waited for it begins now; what works is left alone. */
   resume(terms) {
     Object.assign(this.#options, terms);
-    if (this.#pc === null || this.state === "connected") return;
+    if (this.#pc === null || this.state === "connected" || this.state === "new") return;
     this.#attempt = 0;
     this.#startOver();
   }
