@@ -5,6 +5,8 @@
 const REACH_TIMEOUT_MS = 4_000;
 const WELCOME_TIMEOUT_MS = 10_000;
 const ACK_TIMEOUT_MS = 15_000;
+// A request unanswered for so long is reason to doubt the connection.
+const DOUBT_AFTER_MS = 3_000;
 const PING_AFTER_MS = 20_000;
 const INACTIVITY_MS = 60_000;
 // A connection that is doubted and stays silent for so long is dead.
@@ -59,6 +61,7 @@ export class RoomClient extends EventTarget {
   #watchdog = 0;
   #doubtTimer = 0;
   #floorMs = 0;
+  #isAskedToWait = false;
   #wake = null;
   #freshAccess = false;
   #failures = 0;
@@ -68,7 +71,7 @@ export class RoomClient extends EventTarget {
     super();
     this.#getAccess = getAccess;
     this.wakeUp = () => {
-      this.#wake?.();
+      if (!this.#isAskedToWait) this.#wake?.();
       this.doubt();
     };
   }
@@ -77,6 +80,8 @@ export class RoomClient extends EventTarget {
   async connect() {
     this.#setState("connecting");
     addEventListener("online", this.wakeUp);
+    // In the background timers sleep, and a telephone drops its network.
+    document.addEventListener("visibilitychange", this.wakeUp);
     try {
       await this.#open(false);
     } catch (error) {
@@ -110,6 +115,7 @@ export class RoomClient extends EventTarget {
     if (this.state === "closed") return;
     this.#setState("closed");
     removeEventListener("online", this.wakeUp);
+    document.removeEventListener("visibilitychange", this.wakeUp);
     this.#quiet();
     this.#failPending();
     this.#socket?.close(1000, "client requested close");
@@ -238,10 +244,14 @@ export class RoomClient extends EventTarget {
   }
 
   #pause(attempt) {
-    const base = Math.max(Math.min(RETRY.initialMs * RETRY.factor ** attempt, RETRY.maxMs), this.#floorMs);
+    const base = Math.min(RETRY.initialMs * RETRY.factor ** attempt, RETRY.maxMs);
+    const spread = RETRY.jitter * (2 * Math.random() - 1);
+    // Never sooner than was asked for; those who were told the same time are spread out behind it.
+    const waitMs = Math.max(base * (1 + spread), this.#floorMs * (1 + (RETRY.jitter + spread) / 2));
+    this.#isAskedToWait = this.#floorMs > 0;
     this.#floorMs = 0;
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, base * (1 + RETRY.jitter * (2 * Math.random() - 1)));
+      const timer = setTimeout(resolve, waitMs);
       this.#wake = () => {
         clearTimeout(timer);
         resolve();
@@ -263,7 +273,8 @@ export class RoomClient extends EventTarget {
     }
     return new Promise((resolve, reject) => {
       const expire = () => this.#settle(id, () => reject(new RoomError("ack_timeout", "the server did not answer")));
-      this.#pending.set(id, { resolve, reject, timer: setTimeout(expire, ACK_TIMEOUT_MS) });
+      const timers = [setTimeout(() => this.doubt(), DOUBT_AFTER_MS), setTimeout(expire, ACK_TIMEOUT_MS)];
+      this.#pending.set(id, { resolve, reject, timers });
       this.#socket.send(text);
     });
   }
@@ -272,7 +283,7 @@ export class RoomClient extends EventTarget {
     const request = this.#pending.get(id);
     if (!request) return;
     this.#pending.delete(id);
-    clearTimeout(request.timer);
+    request.timers.forEach(clearTimeout);
     finish(request);
   }
 
