@@ -71,3 +71,14 @@ class Action(StrEnum):
 MAX_CLIENT_FRAME_BYTES = 65_536
 #: Largest server→client frame a client has to take; beyond, it closes with 1009.
 MAX_SERVER_FRAME_BYTES = 1_048_576
+
+#: Error codes which, not answering any request, mean that the room is lost.
+FATAL_CODES = frozenset(
+    {
+        "account_suspended",
+        "channel_not_authorized",
+        "action_not_permitted",
+        "invalid_token",
+        "token_expired",
+    }
+)

@@ -137,14 +137,15 @@ class Connection:
         """Whether what there is to send has changed since the last agreement."""
         return self._media.unsatisfied or self._channels.missing_on(self._pc)
 
-    def open_channels(self) -> None:
+    def _open_channels(self) -> None:
         """Open what is to be opened, where that needs no new description."""
         if self._pc.sctp is not None and self._pc.sctp.mid is not None:
             self._channels.create_on(self._pc)
 
     def send(self, wanted: Sequence[Outgoing]) -> None:
-        """Send these, and nothing else, from the next description on."""
+        """Send these, and nothing else, from the next description on; open the channels that can be."""
         self._media.send(wanted)
+        self._open_channels()
 
     async def make_offer(self) -> str:
         """An offer with everything attached, and with the addresses known by now."""
@@ -169,7 +170,7 @@ class Connection:
         """Apply an offer and return the answer. Raises whatever aiortc makes of it."""
         await self._apply_remote(offer_sdp, "offer")
         self._media.place(sdp.mids(offer_sdp))
-        self.open_channels()
+        self._open_channels()
         self._media.decline_unwanted()
         aiortc_seam.decline_unoffered(self._pc, sdp.mids(offer_sdp))
         await self._pc.setLocalDescription(await self._pc.createAnswer())

@@ -67,9 +67,8 @@ class EventHandlers:
                     self._registered.remove(entry)
                 self._call(entry.handler, event)
 
-    async def finish(self) -> None:
-        """Give what still runs GRACE_S, then cancel it; from inside a handler, that one is left alone."""
-        self._registered.clear()
+    async def settle(self) -> None:
+        """Give what runs now GRACE_S, then cancel it; from inside a handler, that one is left alone."""
         waiting = set(self._running) - {asyncio.current_task()}
         if waiting:
             _, late = await asyncio.wait(waiting, timeout=GRACE_S)

@@ -12,6 +12,7 @@ from prometheus_client import Counter
 
 from agent.realtime import aiortc_seam
 from agent.realtime.backoff import Backoff
+from agent.realtime.codes import FATAL_CODES
 from agent.realtime.credentials import TokenProvider
 from agent.realtime.errors import NotConnectedError, SignallingError
 from agent.realtime.events import Connected, Disconnected, Renewed, SubscriptionLost
@@ -30,7 +31,6 @@ from agent.realtime.peer_events import (
 from agent.realtime.remote import RemotePeer
 from agent.realtime.roster import Roster
 from agent.realtime.signalling import SignallingClient
-from agent.realtime.source import AudioSource
 from agent.realtime.surroundings import Surroundings
 from agent.realtime.tracks import OutgoingTracks, Sendable
 
@@ -41,17 +41,6 @@ SEND_FAILURES = Counter("voice_agent_signal_send_failures_total", "Signals that 
 #: How long after a reconnect the roster is waited for before subscribing again, and how often.
 ROSTER_S = 5.0
 ROSTER_RETRIES = 2
-
-#: Error codes which, not answering any request, mean that the room is lost.
-FATAL_CODES = frozenset(
-    {
-        "account_suspended",
-        "channel_not_authorized",
-        "action_not_permitted",
-        "invalid_token",
-        "token_expired",
-    }
-)
 
 PeerState: TypeAlias = Literal["idle", "joining", "joined", "reconnecting", "closed"]
 
@@ -69,14 +58,13 @@ class Peer:
             await peer.send({"type": "chat", "text": "hello"})
 
     What happens is told to handlers (`on`), and to one reader of `events`, who gets everything in order.
-
     Give a publishable `key` or a `token_provider`. `ice_servers` replaces what the server sends; without
     either, only direct connections are tried, and no public server is ever asked. With
     `ice_transport_policy` ``"relay"`` media goes through TURN servers only. Video of others is declined
     unless `receive_video`.
 
-    Leaving the block leaves the room, closes every connection within three seconds, gives handlers still
-    running one more, and leaves no task behind. A fault inside is raised from the block as an ExceptionGroup.
+    Leaving the block gives handlers at work a second, leaves the room, closes every connection within three,
+    and leaves no task behind. A fault inside is raised as an ExceptionGroup.
     """
 
     def __init__(
@@ -103,7 +91,8 @@ class Peer:
         self._tasks = asyncio.TaskGroup()
         self._handlers = EventHandlers(self._tasks.create_task)
         self._reader: asyncio.Task[None] | None = None
-        self._outgoing = OutgoingTracks(self._tasks.create_task, self._tracks_changed)
+        changed = lambda: self._roster.tracks_changed()  # noqa: E731, PLW0108 (the roster is made below)
+        self._outgoing = OutgoingTracks(self._tasks.create_task, changed)
         self._roster = Roster(
             self._tasks,
             Surroundings(
@@ -175,9 +164,9 @@ class Peer:
     def on(self, event: type[E], handler: Handler[E] | None = None) -> Any:
         """Call `handler` for each event of this class; without it, this is a decorator.
 
-        A plain function is called at once and must not block. A coroutine function runs as a task of its
-        own. What either raises is logged by its type, counted, and ends there. While 256 coroutines are at
-        work on data messages, further messages are not handed out, and counted.
+        A plain function is called at once and must not block; a coroutine function becomes a task. What
+        either raises is logged by its type, counted, and ends there. While 256 coroutines are at work on data
+        messages, further messages are not handed out, and counted.
         """
         if handler is None:
             return lambda decorated: self.on(event, decorated)
@@ -218,12 +207,6 @@ class Peer:
         characters without spaces, or metadata over 8 KB.
         """
         self._outgoing.add(track, stream_id, metadata, to)
-
-    def add_source(
-        self, source: AudioSource, *, stream_id: str, metadata: Mapping[str, Any] | None = None
-    ) -> None:
-        """`add_track` under its former name."""
-        self.add_track(source, stream_id=stream_id, metadata=metadata)
 
     def remove_track(self, track: Sendable) -> None:
         """Stop sending `track`; the others see it end. Raises `ValueError` if it is not being sent."""
@@ -277,6 +260,8 @@ class Peer:
 
     async def leave(self) -> None:
         """Leave the room and close everything. Final; returns when it is done."""
+        # What handlers began may need the room still.
+        await self._handlers.settle()
         # Out of the room first: a peer that sees only its connection close would try to connect again.
         await self._client.close()
         closing = self._close()
@@ -284,7 +269,7 @@ class Peer:
             closing.append(self._reader)
         if closing:
             await asyncio.wait(closing)
-        await self._handlers.finish()
+        await self._handlers.settle()
 
     # ---- signalling events --------------------------------------------------------------------------
 
@@ -364,9 +349,6 @@ class Peer:
     def _emit(self, event: PeerEvent) -> None:
         self._events.put(event)
         self._handlers.dispatch(event)
-
-    def _tracks_changed(self) -> None:
-        self._roster.tracks_changed()
 
     async def _send_signal(self, peer_id: str, data: Any) -> bool:
         try:

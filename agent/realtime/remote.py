@@ -100,7 +100,7 @@ class RemotePeer:
 
     @property
     def tracks(self) -> tuple[RemoteTrack, ...]:
-        """The tracks this peer sends now, with what it says about them now."""
+        """The tracks this peer sends, with what it says about them."""
         return self._tracks.all
 
     async def create_data_channel(
@@ -108,9 +108,8 @@ class RemotePeer:
     ) -> DataChannel:
         """Open a data channel to this peer, connecting to it if need be; returns when it is open.
 
-        `max_retransmits` makes it lossy: after so many repetitions a message is given up. Raises `ValueError`
-        for a label that is not 1-128 printable ASCII characters, or more than 16 channels with this peer, and
-        `ChannelClosedError` when the peer leaves meanwhile. Cancelled, the channel is withdrawn.
+        `max_retransmits`: a message is given up after so many. Raises `ValueError` for a label that is not
+        1-128 printable ASCII characters, or a 17th channel; `ChannelClosedError` when the peer leaves.
         """
         channel = self._channels.open(label, ordered=ordered, max_retransmits=max_retransmits)
         self._put(_Ask.SEND)
@@ -216,12 +215,9 @@ class RemotePeer:
     async def _send_what_is_wanted(self) -> None:
         wanted, connection = self._around.outgoing(self.id), self._connections.current
         await self._tell()
-        if connection is None:
-            is_change = bool(wanted) or self._channels.wanted
-        else:
+        is_change = bool(wanted) or self._channels.wanted
+        if connection is not None:
             connection.send(wanted)
-            connection.open_channels()
-            # What an offer under way is about is not known from here.
             is_change = connection.unsatisfied or self._negotiation.phase is not Phase.CONNECTED
         if is_change:
             await self._perform(self._negotiation.want(_now_s()))

@@ -47,7 +47,7 @@ async def main(url: str, room: str, token: str) -> None:
             await source.push(pcm)
 
     async with AudioSource() as source, Peer(url, token_provider=provide) as peer:
-        peer.add_source(source, stream_id="voice")
+        peer.add_track(source, stream_id="voice")
         async with in_background(follow(), speak(), report.keep_flushing()):
             report.event("joining")
             await peer.join(room)
