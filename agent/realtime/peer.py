@@ -91,8 +91,10 @@ class Peer:
         self._tasks = asyncio.TaskGroup()
         self._handlers = EventHandlers(self._tasks.create_task)
         self._reader: asyncio.Task[None] | None = None
-        changed = lambda: self._roster.tracks_changed()  # noqa: E731, PLW0108 (the roster is made below)
-        self._outgoing = OutgoingTracks(self._tasks.create_task, changed)
+        self._outgoing = OutgoingTracks(
+            self._tasks.create_task,
+            changed=lambda: self._roster.tracks_changed(),  # noqa: PLW0108 (made below)
+        )
         self._roster = Roster(
             self._tasks,
             Surroundings(
