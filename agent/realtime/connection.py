@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from aiortc import (
     MediaStreamTrack,
     RTCConfiguration,
+    RTCIceCandidate,
     RTCIceTransportPolicy,
     RTCPeerConnection,
     RTCSessionDescription,
@@ -35,11 +36,15 @@ CLOSE_TIMEOUTS = Counter(
     "Connections that did not close in time and were abandoned",
 )
 
+REFUSED_CANDIDATES = Counter(
+    "voice_agent_candidates_refused_total", "Addresses of remote peers that could not be tried"
+)
+
 #: Closing talks to the other side and to relays; a dead one must not hold up leaving.
 CLOSE_S = 2.0
 
-#: Candidates accepted for one description; the rest is ignored.
-MAX_CANDIDATES = 200
+#: Header extensions of a session whose ids are remembered; browsers have a dozen.
+MAX_EXTENSIONS = 64
 
 #: A data channel agreed on beforehand costs nothing on the wire; it is there to keep the section.
 _KEEP_SECTION_CHANNEL_ID = 1022
@@ -188,21 +193,16 @@ class Connection:
 
     async def add_candidate(self, candidate: Candidate) -> bool:
         """Try another remote address; False if it belongs to another description or cannot be used."""
-        if not self.expects(candidate) or self._candidates >= MAX_CANDIDATES:
+        if not self.expects(candidate) or self._candidates >= sdp.MAX_CANDIDATES:
             return False
         self._candidates += 1
-        if candidate.text is None:
-            await self._pc.addIceCandidate(None)
-            return True
-        fields = candidate.text.removeprefix("candidate:")
         try:
-            parsed = candidate_from_sdp(fields)
-        except (ValueError, AssertionError):
-            return False
-        parsed.sdpMid, parsed.sdpMLineIndex = candidate.sdp_mid, candidate.sdp_mline_index
-        try:
-            await self._pc.addIceCandidate(parsed)
-        except ValueError:
+            await self._pc.addIceCandidate(_parsed(candidate))
+        except Exception as error:
+            # The words are a stranger's. What aiortc makes of them is not specified, and for a name that ends
+            # in .local aioice opens a socket, which the machine may refuse.
+            REFUSED_CANDIDATES.inc()
+            logger.warning("an address of a peer cannot be tried: %s", type(error).__name__)
             return False
         return True
 
@@ -239,7 +239,7 @@ class Connection:
         self._media.described(text)
         await self._pc.setRemoteDescription(RTCSessionDescription(text, kind))
         aiortc_seam.guard_data(self._pc)
-        self._candidates = 0
+        self._candidates = sdp.candidate_count(text)
         self.remote_ufrag = sdp.ice_ufrag(text)
         self._learn(text)
 
@@ -268,4 +268,14 @@ class Connection:
 
     def _learn(self, text: str) -> None:
         self.kinds = sdp.kinds(text)
-        self._extension_ids = {**sdp.extension_ids(text), **self._extension_ids}
+        for uri, number in sdp.extension_ids(text).items():
+            if len(self._extension_ids) < MAX_EXTENSIONS:
+                self._extension_ids.setdefault(uri, number)
+
+
+def _parsed(candidate: Candidate) -> RTCIceCandidate | None:
+    if candidate.text is None:
+        return None
+    parsed = candidate_from_sdp(candidate.text.removeprefix("candidate:"))
+    parsed.sdpMid, parsed.sdpMLineIndex = candidate.sdp_mid, candidate.sdp_mline_index
+    return parsed

@@ -13,7 +13,7 @@ from prometheus_client import Counter
 
 from agent.realtime import sdp, signals
 from agent.realtime.channels import DataChannel, DataChannels
-from agent.realtime.connection import MAX_CANDIDATES, Connection
+from agent.realtime.connection import Connection
 from agent.realtime.early import EarlyCandidates
 from agent.realtime.ice_choice import choose
 from agent.realtime.negotiation import COOLDOWN_S, HANG_UP_S, Do, Negotiation, Phase
@@ -317,7 +317,7 @@ class RemotePeer:
 
     async def _candidate_arrived(self, candidate: Candidate) -> None:
         if self._held:
-            if len(self._held) <= MAX_CANDIDATES:
+            if len(self._held) <= sdp.MAX_CANDIDATES:
                 self._held.append(candidate)
             return
         connection = self._connections.current

@@ -15,6 +15,7 @@ from agent.realtime import signals
 from agent.realtime.early import EarlyMessages
 from agent.realtime.frames import Direct, Member
 from agent.realtime.ghosts import Ghosts, predecessors
+from agent.realtime.names import is_peer_id
 from agent.realtime.peer_events import (
     DataReceived,
     PeerEvent,
@@ -68,6 +69,9 @@ class Roster:
     def here(self, member: Member) -> None:
         """`member` is in the room."""
         self._ghosts.pop(member.peer_id)
+        if not is_peer_id(member.peer_id):
+            logger.warning("a peer was ignored: its id is none")
+            return
         known = self.remotes.get(member.peer_id)
         if member.peer_id == self._own_id or member.peer_id in self._former_ids:
             return

@@ -10,6 +10,9 @@ MAX_SDP_CHARS = 60_000
 #: Each section that is received costs a thread for its decoder. A browser that sends a microphone, a camera,
 #: a screen with its sound, and data has five.
 MAX_SECTIONS = 8
+#: In one description and behind it together. The time aioice takes to pair them grows with their square: a
+#: thousand would hold up every call of the process for more than a second.
+MAX_CANDIDATES = 200
 MAX_ID_CHARS = 256
 
 #: One-byte header extensions have 4 bits for the id; 0 is padding and 15 is reserved.
@@ -20,6 +23,8 @@ _SECTION = re.compile(r"^(?=m=)", re.MULTILINE)
 _KIND = re.compile(r"^m=(\w+) ")
 _MID = re.compile(r"^a=mid:(\S+)", re.MULTILINE)
 _MSID = re.compile(r"^a=(?:ssrc:\d+ )?msid:(\S+)(?: (\S+))?", re.MULTILINE)
+#: What `str.splitlines`, and so aiortc, takes for the end of a line and SDP does not.
+_OTHER_LINE_END = re.compile(r"\r(?!\n)|[\v\f\x1c-\x1e\x85\u2028\u2029]")
 _EXTMAP = re.compile(r"^a=extmap:(\d+)(/\w+)? (\S+)(.*)$")
 
 
@@ -45,6 +50,16 @@ def kinds(sdp: str) -> list[str]:
 def section_count(sdp: str) -> int:
     """How many media sections there are."""
     return len(_sections(sdp))
+
+
+def candidate_count(sdp: str) -> int:
+    """How many candidates there are, at most."""
+    return sdp.count("a=candidate:")
+
+
+def has_plain_lines(sdp: str) -> bool:
+    """Whether every reader sees the same lines; otherwise aiortc finds more than was counted here."""
+    return _OTHER_LINE_END.search(sdp) is None
 
 
 def mids(sdp: str) -> set[str]:

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from agent.realtime.sdp import MAX_SDP_CHARS, MAX_SECTIONS, section_count
+from agent.realtime.sdp import (
+    MAX_CANDIDATES,
+    MAX_SDP_CHARS,
+    MAX_SECTIONS,
+    candidate_count,
+    has_plain_lines,
+    section_count,
+)
 
 MAX_CANDIDATE_CHARS = 1000
 MAX_NAME_CHARS = 256
@@ -92,6 +99,10 @@ def _description(body: Mapping[str, Any]) -> Signal:
         return Unusable("a description is an offer or an answer with an sdp")
     if len(sdp) > MAX_SDP_CHARS:
         return Unusable(f"an sdp has at most {MAX_SDP_CHARS} characters")
+    if not has_plain_lines(sdp):
+        return Unusable("the lines of an sdp end in CR LF")
+    if candidate_count(sdp) > MAX_CANDIDATES:
+        return Unusable(f"an sdp has at most {MAX_CANDIDATES} candidates")
     if section_count(sdp) > MAX_SECTIONS:
         return Unusable(f"an sdp has at most {MAX_SECTIONS} media sections")
     return Description(kind, sdp)

@@ -114,5 +114,9 @@ async def test_a_room_of_thousands_costs_no_more_than_the_limit():
         roster.gone("peer-2")
         roster.here(Member("me"))
         assert "me" not in roster.remotes, "our own ghost is not a peer"
+        roster.gone("peer-3")
+        for impossible in ("x" * 129, "line\nbreak", "half \ud800"):
+            roster.here(Member(impossible))
+            assert impossible not in roster.remotes, "nothing can be sent there"
         roster.close()
     assert not roster.remotes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection
+from aiortc.sdp import SessionDescription
 
 from agent.realtime import sdp, signals
 from agent.realtime.sdp import Msid
@@ -44,13 +45,29 @@ def test_sections_in_order():
     assert sdp.mids(BROWSER_OFFER) == {"0", "1", "2"}
 
 
-def test_more_sections_than_anybody_needs_are_refused():
-    def offer(sections: int) -> object:
-        text = "v=0\r\n" + "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n" * sections
-        return signals.parse({"type": "rtc-description", "description": {"type": "offer", "sdp": text}})
+def offer(text: str) -> object:
+    return signals.parse({"type": "rtc-description", "description": {"type": "offer", "sdp": text}})
 
-    assert isinstance(offer(sdp.MAX_SECTIONS), Description)
-    assert offer(sdp.MAX_SECTIONS + 1) == Unusable("an sdp has at most 8 media sections")
+
+def test_more_sections_than_anybody_needs_are_refused():
+    section = "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"
+    assert isinstance(offer("v=0\r\n" + section * sdp.MAX_SECTIONS), Description)
+    refused = offer("v=0\r\n" + section * (sdp.MAX_SECTIONS + 1))
+    assert refused == Unusable("an sdp has at most 8 media sections")
+
+
+@pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"])
+def test_sections_cannot_hide_behind_other_ends_of_lines(end: str):
+    text = f"v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111{end}m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"
+    assert len(SessionDescription.parse(text).media) == 2, "aiortc sees both"
+    assert offer(text) == Unusable("the lines of an sdp end in CR LF")
+    assert isinstance(offer(text.replace(end, "\n")), Description)
+
+
+def test_more_candidates_than_anybody_has_are_refused():
+    line = "a=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\n"
+    assert isinstance(offer("v=0\r\n" + line * sdp.MAX_CANDIDATES), Description)
+    assert offer("v=0\r\n" + line * (sdp.MAX_CANDIDATES + 1)) == Unusable("an sdp has at most 200 candidates")
 
 
 def test_streams_by_section_in_both_forms():

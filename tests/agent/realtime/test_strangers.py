@@ -1,0 +1,99 @@
+"""Somebody in the room who sends what no client would: nobody else may notice."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiortc import RTCConfiguration, RTCPeerConnection
+
+from agent.realtime import signals
+from agent.realtime.signals import Candidate
+from tests.agent.hub.hub_parts import Raw, client, metric, token
+from tests.agent.realtime.peer_parts import Participant, participant
+from tests.conftest import RunningHub
+
+#: Sorts above alice, who therefore waits for its offer.
+STRANGER = "~stranger"
+
+REFUSED = "voice_agent_candidates_refused_total"
+
+
+class Stranger:
+    """Says to alice whatever it likes."""
+
+    def __init__(self, raw: Raw) -> None:
+        self._raw = raw
+
+    async def say(self, data: Any) -> None:
+        await self._raw.write(type="send", to="alice", data=data)
+
+    async def answered(self) -> None:
+        """Wait for an answer to an offer."""
+        while True:
+            description = ((await self._raw.read()).get("data") or {}).get("description") or {}
+            if description.get("type") == "answer":
+                return
+
+
+@asynccontextmanager
+async def alice_and_a_stranger(hub: RunningHub) -> AsyncIterator[tuple[Participant, Stranger]]:
+    """At the end alice is still in the room and hears bob."""
+    async with (
+        participant(hub, "alice", sends=False) as alice,
+        participant(hub, "bob", says_hz=1000),
+        client(hub, token(hub, peer_id=STRANGER)) as raw,
+    ):
+        await alice.hears("bob", 1000)
+        await raw.read()
+        await raw.subscribe("room")
+        yield alice, Stranger(raw)
+        await alice.hears("bob", 1000)
+        assert alice.peer.state == "joined"
+
+
+async def an_offer() -> str:
+    """One that more addresses are to follow."""
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    pc.addTransceiver("audio", "recvonly")
+    await pc.setLocalDescription(await pc.createOffer())
+    offer: str = pc.localDescription.sdp
+    await pc.close()
+    return offer.replace("a=end-of-candidates\r\n", "")
+
+
+async def test_a_name_that_cannot_be_looked_up(hub: RunningHub) -> None:
+    refused = metric(REFUSED)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        # As by a daemon of the machine: then aioice cannot ask the network for names that end in .local.
+        taken.bind(("", 5353))
+        async with alice_and_a_stranger(hub) as (_, stranger):
+            await stranger.say(signals.description("offer", await an_offer()))
+            await stranger.answered()
+            text = "candidate:1 1 udp 1 0a1b2c3d.local 5000 typ host"
+            await stranger.say(signals.candidate(Candidate(text, "0", 0)))
+            while metric(REFUSED) == refused:
+                await asyncio.sleep(0.01)
+
+
+NO_ADDRESSES = (
+    "candidate:1 1 udp 1 127.0.0.1 99999999999 typ host",
+    "candidate:1 1 udp 99999999999999999999999 127.0.0.1 9 typ host",
+    "candidate:1 1 udp 1 half\ud800.local 9 typ host",
+    "candidate:" + "1 " * 490,
+    "candidate:1 one udp 1 127.0.0.1 9 typ host",
+    "nonsense",
+)
+
+
+async def test_addresses_that_are_none(hub: RunningHub) -> None:
+    async with alice_and_a_stranger(hub) as (alice, stranger):
+        await stranger.say(signals.description("offer", await an_offer()))
+        await stranger.answered()
+        for text in NO_ADDRESSES:
+            await stranger.say(signals.candidate(Candidate(text, "0", 0)))
+        await stranger.say("the end")
+        await alice.until(lambda: any(getattr(event, "data", None) == "the end" for event in alice.seen))
