@@ -11,18 +11,18 @@ from typing import Any, Literal, TypeAlias
 
 from prometheus_client import Counter
 
-from agent.realtime import sdp, signals
+from agent.realtime import sdp
 from agent.realtime.channels import DataChannel, DataChannels
 from agent.realtime.connection import Connection
 from agent.realtime.early import EarlyCandidates
 from agent.realtime.ice_choice import choose
 from agent.realtime.negotiation import COOLDOWN_S, HANG_UP_S, Do, Negotiation, Phase
+from agent.realtime.outbox import Outbox
 from agent.realtime.peer_events import DataChannelOpened, StateChanged
 from agent.realtime.remote_tracks import RemoteTrack, RemoteTracks
 from agent.realtime.signals import Candidate, Description, TrackMeta
 from agent.realtime.succession import Succession
 from agent.realtime.surroundings import Surroundings
-from agent.realtime.track_metas import tell
 
 logger = logging.getLogger(__name__)
 
@@ -62,13 +62,20 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True)
+class _Undelivered:
+    """A description that did not get through, as far as the server says."""
+
+    sdp: str
+
+
+@dataclass(frozen=True, slots=True)
 class _StartOver:
     """Our own id is another now: to the other side we are somebody else."""
 
     polite: bool
 
 
-_Item: TypeAlias = Description | Candidate | _Ask | _Moved | _Found | _StartOver | None
+_Item: TypeAlias = Description | Candidate | _Ask | _Moved | _Found | _Undelivered | _StartOver | None
 
 
 class RemotePeer:
@@ -95,8 +102,12 @@ class RemotePeer:
         self._early = EarlyCandidates()
         self._tracks = RemoteTracks(self, around.emit)
         self._channels = DataChannels(lambda channel: around.emit(DataChannelOpened(self, channel)))
-        #: What this peer was told of our tracks, by their ids.
-        self._told: dict[str, TrackMeta] = {}
+        self._outbox = Outbox(
+            lambda data: around.send(self.id, data),
+            undelivered=lambda description: self._put(_Undelivered(description)),
+        )
+        #: Our latest description, until something shows that it has arrived.
+        self._unproven: str | None = None
 
     @property
     def tracks(self) -> tuple[RemoteTrack, ...]:
@@ -142,10 +153,11 @@ class RemotePeer:
     async def run(self) -> None:
         """Keep connected until cancelled; then close."""
         try:
-            await self._introduce()
-            while True:
-                await self._handle(await self._next())
-                self._show_state()
+            async with self._outbox:
+                await self._introduce()
+                while True:
+                    await self._handle(await self._next())
+                    self._show_state()
         finally:
             self.end_media()
             self.state = "closed"
@@ -195,9 +207,12 @@ class RemotePeer:
                     self._connections.dropped(connection)
             case _Found(connection, candidate):
                 if connection is self._connections.current:
-                    await self._around.send(self.id, signals.candidate(candidate))
+                    await self._outbox.propose(candidate)
+            case _Undelivered(description):
+                if description is self._unproven:
+                    await self._perform(self._negotiation.lost(_now_s()))
             case _Ask.RESUME:
-                await self._tell()
+                await self._outbox.tell(self._around.outgoing(self.id))
                 await self._perform(self._negotiation.resumed(_now_s()))
             case _Ask.RELEASE:
                 held, self._held = self._held, []
@@ -209,23 +224,18 @@ class RemotePeer:
                 await self._introduce()
 
     async def _introduce(self) -> None:
-        self._told.clear()
+        self._outbox.forget()
         await self._send_what_is_wanted()
 
     async def _send_what_is_wanted(self) -> None:
         wanted, connection = self._around.outgoing(self.id), self._connections.current
-        await self._tell()
+        await self._outbox.tell(wanted)
         is_change = bool(wanted) or self._channels.wanted
         if connection is not None:
             connection.send(wanted)
             is_change = connection.unsatisfied or self._negotiation.phase is not Phase.CONNECTED
         if is_change:
             await self._perform(self._negotiation.want(_now_s()))
-
-    async def _tell(self) -> None:
-        self._told = await tell(
-            self._around.outgoing(self.id), self._told, lambda data: self._around.send(self.id, data)
-        )
 
     # ---- negotiation --------------------------------------------------------------------------------
 
@@ -247,8 +257,7 @@ class RemotePeer:
             # aiortc raises anything from InvalidStateError to KeyError; a new connection is the only remedy.
             self._count_error("offer", error)
             return self._negotiation.lost(_now_s())
-        if not await self._send_description("offer", offer, is_complete=not connection.trickles):
-            return self._negotiation.lost(_now_s())
+        await self._describe("offer", offer, connection)
         return Do.NOTHING
 
     async def _offer_arrived(self, offer: Description) -> None:
@@ -281,10 +290,8 @@ class RemotePeer:
             self._connections.replace()
             await self._perform(self._negotiation.lost(_now_s()))
             return
-        is_sent = await self._send_description("answer", answer, is_complete=not connection.trickles)
+        await self._describe("answer", answer, connection)
         await self._agreed(connection)
-        if not is_sent:
-            await self._perform(self._negotiation.lost(_now_s()))
 
     async def _answer_arrived(self, answer: Description) -> None:
         connection, ufrag = self._connections.current, sdp.ice_ufrag(answer.sdp)
@@ -306,6 +313,7 @@ class RemotePeer:
             self._count_error("apply", error)
             await self._perform(self._negotiation.lost(_now_s()))
             return
+        self._unproven = None
         await self._agreed(connection)
 
     async def _agreed(self, connection: Connection) -> None:
@@ -336,12 +344,9 @@ class RemotePeer:
             asyncio.get_running_loop().call_later(wait_s, self._put, _Ask.RELEASE)
         self._held = [offer]
 
-    async def _send_description(self, kind: str, text: str, *, is_complete: bool) -> bool:
-        if not await self._around.send(self.id, signals.description(kind, text)):
-            return False
-        if is_complete:
-            return await self._around.send(self.id, signals.candidate(Candidate(None)))
-        return True
+    async def _describe(self, kind: str, text: str, connection: Connection) -> None:
+        self._unproven = text
+        await self._outbox.describe(kind, text, is_complete=not connection.trickles)
 
     def _count_error(self, step: str, error: Exception) -> None:
         NEGOTIATION_ERRORS.labels(step).inc()
@@ -371,6 +376,7 @@ class RemotePeer:
     async def _connection_moved(self, connection: Connection) -> None:
         if connection.is_flowing:
             self._was_connected = True
+            self._unproven = None
             self._connections.settle()
             await self._perform(self._negotiation.connected())
         elif connection.is_silent or connection.state == "failed":

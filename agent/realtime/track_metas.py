@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agent.realtime import signals
 from agent.realtime.connection_media import ReceivedTrack
 from agent.realtime.signals import TrackMeta
 from agent.realtime.tokens import json_bytes
@@ -54,19 +53,8 @@ class TrackMetas:
         self._bytes -= size
 
 
-async def tell(
-    wanted: Sequence[Outgoing], told: Mapping[str, TrackMeta], send: Callable[[Any], Awaitable[bool]]
-) -> dict[str, TrackMeta]:
-    """Let a peer that knows `told` know of `wanted`; returns what it knows then, by track id.
-
-    What does not get through waits for the next time: it says nothing that sound depends on.
-    """
+def news(wanted: Sequence[Outgoing], told: Mapping[str, TrackMeta]) -> list[TrackMeta]:
+    """What a peer that was told `told`, by track id, has to be told for it to know of `wanted`, in order."""
     metas = {outgoing.track_id: outgoing.meta() for outgoing in wanted if outgoing.metadata is not None}
-    known = dict(told)
-    for track_id in told:
-        if track_id not in metas and await send(signals.track_meta(TrackMeta(track_id, None))):
-            del known[track_id]
-    for track_id, meta in metas.items():
-        if track_id not in told and await send(signals.track_meta(meta)):
-            known[track_id] = meta
-    return known
+    gone = [TrackMeta(track_id, None) for track_id in told if track_id not in metas]
+    return gone + [meta for track_id, meta in metas.items() if track_id not in told]

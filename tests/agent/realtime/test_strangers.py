@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aioice.mdns
+import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection
 
 from agent.realtime import signals
@@ -65,11 +67,12 @@ async def an_offer() -> str:
     return offer.replace("a=end-of-candidates\r\n", "")
 
 
-async def test_a_name_that_cannot_be_looked_up(hub: RunningHub) -> None:
+async def test_a_name_that_cannot_be_looked_up(hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = metric(REFUSED)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         # As by a daemon of the machine: then aioice cannot ask the network for names that end in .local.
-        taken.bind(("", 5353))
+        taken.bind(("", 0))
+        monkeypatch.setattr(aioice.mdns, "MDNS_PORT", taken.getsockname()[1])
         async with alice_and_a_stranger(hub) as (_, stranger):
             await stranger.say(signals.description("offer", await an_offer()))
             await stranger.answered()
