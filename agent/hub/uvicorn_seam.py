@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
 from websockets.http11 import Request
 
 #: A token may hold 8 KiB of metadata, 4 KiB of peer metadata and a hundred channels, in base64, and travels
@@ -17,6 +17,42 @@ MAX_QUERY_BYTES = 48 * 1024
 MAX_LINE_BYTES = 8 * 1024 - 2
 #: How long a socket that is done may take to get its last bytes out.
 LINGER_S = 10.0
+#: How long a client may take to say what it wants, however little at a time.
+HEAD_DEADLINE_S = 10.0
+
+
+class RequestProtocol(H11Protocol):
+    """HTTP, and the beginning of every WebSocket; uvicorn itself waits for a request for ever."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._head_deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._expect_a_request()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._expect_a_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop_expecting()
+
+    def _expect_a_request(self) -> None:
+        self._stop_expecting()
+        self._head_deadline = self.loop.call_later(HEAD_DEADLINE_S, self._head_overdue)
+
+    def _stop_expecting(self) -> None:
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+
+    def _head_overdue(self) -> None:
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        # After an upgrade the connection is another protocol's.
+        if not is_answering and self.transport.get_protocol() is self:
+            self.transport.abort()
 
 
 class RoomSocketProtocol(WebSocketsSansIOProtocol):
@@ -62,20 +98,11 @@ class RoomSocketProtocol(WebSocketsSansIOProtocol):
         self.transport.write(
             b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
         )
-        self.handshake_complete = True
         self.transport.close()
 
     def handle_connect(self, event: Request) -> None:
         event.path = f"{event.path}?{self._query}"
         super().handle_connect(event)
-
-    def handle_close(self, event: Frame) -> None:
-        super().handle_close(event)
-        self._end_in_time()
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -87,6 +114,12 @@ class RoomSocketProtocol(WebSocketsSansIOProtocol):
         if self.transport.get_write_buffer_size():
             # Closing would wait for a peer that takes nothing, and the hub would not hear of its end.
             self.transport.abort()
+
+    async def receive(self) -> Any:
+        message = await super().receive()
+        if not self.writable.is_set():
+            self.transport.pause_reading()
+        return message
 
     async def send(self, message: Any) -> None:
         if self.transport.is_closing():
@@ -115,7 +148,7 @@ class RoomSocketProtocol(WebSocketsSansIOProtocol):
 #: the frame and closes properly with 1009. Compression would cost a window per connection for nothing. h11
 #: bounds the head of a request, whatever else is installed.
 UVICORN_OPTIONS: dict[str, Any] = {
-    "http": "h11",
+    "http": RequestProtocol,
     "ws": RoomSocketProtocol,
     "ws_max_size": 1_048_576,
     "ws_ping_interval": 30.0,

@@ -80,6 +80,8 @@ class JsonApi:
             timeout=timeout_s,
             verify=_tls(),
             limits=httpx.Limits(max_connections=MAX_CONNECTIONS),
+            # The secret is for this machine, not for a proxy for the rest of the world.
+            trust_env=not is_loopback(urlsplit(self._base).hostname or ""),
         )
 
     async def __aenter__(self) -> Self:

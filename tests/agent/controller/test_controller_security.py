@@ -216,6 +216,7 @@ def test_the_table_of_clients_is_bounded(clock: list[float]) -> None:
         ("2001:db8::1", "2001:db8::/64"),
         ("2001:db8::2:3:4", "2001:db8::/64"),
         ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
         ("a unix socket", "a unix socket"),
     ],
 )

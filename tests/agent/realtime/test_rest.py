@@ -60,6 +60,15 @@ async def test_the_secret_of_an_address_is_sent_and_nobody_else_hears_of_it(
         assert secret not in everything
 
 
+async def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(
+    server: RestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    server.answer = answering(200, {"ok": True})
+    assert await call(server.url) == {"ok": True}
+
+
 @pytest.mark.parametrize(
     ("status", "body", "code", "message"),
     [
