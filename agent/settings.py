@@ -109,6 +109,8 @@ class HubSecretKey(Section):
 class HubSettings(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9292
+    #: Names it answers to for others, whom a proxy on this machine brings.
+    allowed_hosts: tuple[str, ...] = ()
     #: None of either kind: well-known ones, on this machine alone.
     keys: tuple[HubKey, ...] = ()
     secret_keys: tuple[HubSecretKey, ...] = ()
@@ -121,8 +123,9 @@ class HubSettings(Section):
     redis_url: SecretStr | None = None
 
     @property
-    def is_loopback(self) -> bool:
-        return self.host in LOOPBACK_HOSTS
+    def is_local(self) -> bool:
+        """Whether it is for this machine alone."""
+        return self.host in LOOPBACK_HOSTS and not self.allowed_hosts
 
     @property
     def has_keys(self) -> bool:
@@ -130,11 +133,12 @@ class HubSettings(Section):
 
     @model_validator(mode="after")
     def _safe_beyond_loopback(self) -> HubSettings:
-        if self.is_loopback:
+        if self.is_local:
             return self
+        who = "a hub with allowed_hosts" if self.host in LOOPBACK_HOSTS else f"host {self.host}"
         if not self.has_keys:
             raise ValueError(
-                f"host {self.host} can be reached by others, so the well-known development keys will not do: "
+                f"{who} can be reached by others, so the well-known development keys will not do: "
                 "give keys of your own with --key or --secret-key, or in the section hub"
             )
         shown = {DEVELOPMENT_KEY, DEVELOPMENT_SECRET}
@@ -142,8 +146,7 @@ class HubSettings(Section):
         given |= {key.secret.get_secret_value() for key in self.secret_keys}
         if shown & given:
             raise ValueError(
-                f"host {self.host} can be reached by others, and everybody knows the development keys: "
-                "choose others"
+                f"{who} can be reached by others, and everybody knows the development keys: choose others"
             )
         return self
 

@@ -86,10 +86,8 @@ def hub(
         faults = parse_faults(fault) if fault else None
     except ValueError as error:
         raise fail(str(error), code=2) from None
-    if faults is not None and not settings.is_loopback:
-        fail(
-            f"--fault is for tests on this machine, and host {settings.host} can be reached by others", code=2
-        )
+    if faults is not None and not settings.is_local:
+        raise fail("--fault is for tests on this machine, and this hub can be reached by others", code=2)
     try:
         asyncio.run(serve_hub(settings, faults))
     except SettingsError as error:
@@ -107,7 +105,7 @@ async def serve_hub(settings: HubSettings, faults: Faults | None = None) -> None
             await hub.start()
         except ClusterError as error:
             raise SettingsError(f"hub.redis_url: {error}") from None
-        web = standalone_app(hub, local=settings.is_loopback)
+        web = standalone_app(hub, settings)
         # The access log would hold tokens: they are part of the signalling address.
         server = GracefulServer(
             uvicorn.Config(web, log_config=None, access_log=False, lifespan="off", **UVICORN_OPTIONS)
@@ -147,7 +145,7 @@ def _greet(settings: HubSettings, port: int, faults: Faults | None) -> None:
         f"  voice-agent   VOICE_AGENT__ROOMS__URL={url} VOICE_AGENT__ROOMS__API_KEY={key} voice-agent serve",
         f'  REST          curl -H "Authorization: Bearer {pair}" {url.replace("ws", "http", 1)}/v1/usage',
     ]
-    if not settings.is_loopback:
+    if not settings.is_local:
         lines += ["", "The clients take ws:// on this machine only: put TLS in front and give them wss://."]
     if settings.redis_url is not None:
         lines += ["", "Rooms are shared with every other hub of the same Redis."]

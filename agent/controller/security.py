@@ -57,15 +57,19 @@ class KnownHost:
     """Answers only to its own names: a foreign name that points at this machine reaches nothing, so that a
     foreign page cannot use a caller's browser to get in (DNS rebinding). ``*`` allows any name."""
 
-    def __init__(self, app: ASGIApp, *, allowed_hosts: Iterable[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, allowed_hosts: Iterable[str], setting: str = "server.allowed_hosts"
+    ) -> None:
+        """`setting`: where to name more."""
         self.app = app
+        self._setting = setting
         self._allowed = frozenset(host.lower().strip("[]") for host in allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and "*" not in self._allowed:
             host = Headers(scope=scope).get("host", "")
             if _PORT.sub("", host).lower().strip("[]") not in self._allowed:
-                message = f'This service does not answer to "{host[:100]}"; server.allowed_hosts names more.'
+                message = f'This service does not answer to "{host[:100]}"; {self._setting} names more.'
                 await ApiError(400, "unknown_host", message).response()(scope, receive, send)
                 return
         await self.app(scope, receive, send)

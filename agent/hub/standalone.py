@@ -70,21 +70,24 @@ def hub_options(settings: HubSettings, faults: Faults | None = None) -> HubOptio
         max_connections=settings.max_connections,
         max_messages=settings.max_messages,
         # On this machine every client has the same address: there is nobody to hold off.
-        connects_per_minute=None if settings.is_loopback else limits.connects_per_minute,
-        rest_rate=None if settings.is_loopback else limits.rest_rate,
+        connects_per_minute=None if settings.is_local else limits.connects_per_minute,
+        rest_rate=None if settings.is_local else limits.rest_rate,
         faults=faults,
         redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None,
     )
 
 
-def standalone_app(hub: Hub, *, local: bool) -> FastAPI:
+def standalone_app(hub: Hub, settings: HubSettings) -> FastAPI:
     """The hub with its control plane, ``/healthz`` and ``/metrics``.
 
-    `local`: only this machine can reach it. Then it answers to this machine's names alone, so that a
-    foreign name pointing here reaches nothing, and shows its metrics to everybody; otherwise metrics need a
-    secret key, as the control plane does.
+    Where only this machine can reach it, it answers to this machine's names alone, so that a foreign name
+    pointing here reaches nothing, and shows its metrics to everybody; otherwise metrics need a secret key, as
+    the control plane does.
     """
-    middleware = [Middleware(KnownHost, allowed_hosts=LOOPBACK_HOSTS)] if local else []
+    middleware = []
+    if settings.is_local or settings.allowed_hosts:
+        names = (*LOOPBACK_HOSTS, *settings.allowed_hosts)
+        middleware = [Middleware(KnownHost, allowed_hosts=names, setting="hub.allowed_hosts")]
     app = FastAPI(title="Room hub", docs_url=None, redoc_url=None, openapi_url=None, middleware=middleware)
 
     async def healthz(_: Request) -> Response:
@@ -94,7 +97,7 @@ def standalone_app(hub: Hub, *, local: bool) -> FastAPI:
 
     async def metrics(request: Request) -> Response:
         authorization = request.headers.get("authorization", "").encode("latin-1")
-        if not local and hub.keys.bearer(authorization) is None:
+        if not settings.is_local and hub.keys.bearer(authorization) is None:
             body = {"error": "unauthorized", "message": "metrics need a secret key"}
             return JSONResponse(body, 401, {"www-authenticate": "Bearer"})
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

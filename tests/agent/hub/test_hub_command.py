@@ -135,6 +135,8 @@ LONG = "s" * 40
     [
         (["--host", "0.0.0.0"], r"well-known development keys will not do.*--key"),
         (["--host", "::"], r"will not do"),
+        (["--set", "hub.allowed_hosts=[x.example]"], r"allowed_hosts can be reached.*will not do"),
+        (["--set", "hub.allowed_hosts=[x]", "--key", LONG, "--fault", "drop=1"], r"--fault is for tests"),
         (["--host", "0.0.0.0", "--key", DEVELOPMENT_KEY], r"everybody knows the development keys"),
         (["--host", "0.0.0.0", "--secret-key", f"x:{DEVELOPMENT_SECRET}"], r"everybody knows"),
         (["--host", "0.0.0.0", "--key", LONG, "--fault", "drop=1"], r"--fault is for tests on this machine"),
@@ -143,7 +145,7 @@ LONG = "s" * 40
         (["--secret-key", "id:short"], r"at least 32 characters"),
         (["--secret-key", f":{LONG}"], r"the id of a secret key"),
         (["--ice-server", "a,b"], r"expected URL or URL,USERNAME,CREDENTIAL"),
-        (["--ice-server", "http://x"], r"stun:"),
+        (["--port", "0", "--ice-server", "http://x"], r"stun:"),
         (["--port", "99999"], r"hub.port"),
         (["--port", "0", "--redis", f"redis://:{LONG}@127.0.0.1:1"], r"hub.redis_url: .*start Redis"),
         (["--port", "0", "--redis", f"http://{LONG}"], r"hub.redis_url: the Redis URL must look like"),
@@ -173,16 +175,18 @@ def test_a_port_that_is_taken_is_said_to_be() -> None:
 # ---- the app --------------------------------------------------------------------------------------------
 
 
-def session(hub: Hub, *, local: bool, host: str = "127.0.0.1") -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(standalone_app(hub, local=local))
+def session(hub: Hub, settings: HubSettings, *, host: str) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(standalone_app(hub, settings))
     return httpx.AsyncClient(transport=transport, base_url=f"http://{host}")
 
 
-async def test_metrics_of_a_public_hub_need_a_secret_key() -> None:
+@pytest.mark.parametrize("reach", [{"host": "0.0.0.0"}, {"allowed_hosts": ["x.example"]}])
+async def test_metrics_of_a_public_hub_need_a_secret_key(reach: dict[str, object]) -> None:
     pair = SecretKey("sk_id_x", LONG)
+    settings = HubSettings.model_validate({**reach, "secret_keys": [{"id": "sk_id_x", "secret": LONG}]})
     async with (
         Hub(HubOptions(secret_keys=(pair,))) as hub,
-        session(hub, local=False, host="x.example") as http,
+        session(hub, settings, host="x.example") as http,
     ):
         assert (await http.get("/healthz")).status_code == 200
         assert (await http.get("/metrics")).status_code == 401
@@ -195,8 +199,18 @@ async def test_metrics_of_a_public_hub_need_a_secret_key() -> None:
 async def test_a_local_hub_answers_to_its_own_names_only() -> None:
     async with Hub(HubOptions()) as hub:
         for host, status in (("localhost", 200), ("[::1]", 200), ("rebound.example", 400)):
-            async with session(hub, local=True, host=host) as http:
-                assert (await http.get("/healthz")).status_code == status
+            async with session(hub, HubSettings(), host=host) as http:
+                answer = await http.get("/healthz")
+                assert answer.status_code == status
+        assert "hub.allowed_hosts" in answer.text
+
+
+def test_a_hub_behind_a_proxy_on_this_machine_has_limits() -> None:
+    settings = HubSettings.model_validate({"allowed_hosts": ["x.example"], "keys": [{"key": LONG}]})
+    options = hub_options(settings)
+    assert options.connects_per_minute == HubOptions().connects_per_minute
+    assert options.rest_rate == HubOptions().rest_rate
+    assert hub_options(HubSettings()).connects_per_minute is None
 
 
 async def test_development_keys_are_for_pages_of_this_machine(start_hub: object) -> None:
