@@ -124,8 +124,9 @@ def planned(scenarios: Sequence[Scenario], repeat: int, vendor: str | None) -> I
                 [("ours", "page")] if scenario.name in IN_THE_PAGE else []
             )
             for room, caller in clients + with_page:
-                # By turns the one and the other side is the one to yield when both offer.
-                room_id = ("agent", "the-agent")[number % 2]
+                # Whose id is the smaller yields when both offer: among equals the one and the other by turns,
+                # while the service gives its agents ids that are greater than any caller's.
+                room_id = ("agent", "the-agent")[number % 2] if room == caller else "~agent"
                 python = vendor or sys.executable
                 yield Job(scenario, Pair(room, caller, room_id, vendor_python=python), number)
 
@@ -221,7 +222,9 @@ tones the other tells apart. Times are median / worst over the calls and the wor
 - **longest silence**: with no sound at all, from the first fault on;
 - **missed**: what was said and not heard, from the first fault on; where the path stays bad, the part of all.
 
-Nobody restarts or calls anything: what comes back comes back by itself.
+Nobody restarts or calls anything: what comes back comes back by itself. Who yields when both sides offer at
+once depends on their ids: our agent's is `~agent` towards other clients, as the service names its agents, and
+by turns the smaller and the greater one among equals.
 
 {chr(10).join(lines)}
 
