@@ -72,6 +72,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         vendor = None if arguments.peers == "none" else vendor_python(folder, console)
+        version = "" if vendor is None else version_in(vendor)
         repeat = 1 if arguments.quick else arguments.repeat
         jobs = list(planned(scenarios, repeat, vendor))
         outcomes = asyncio.run(play_all(jobs, folder, arguments.jobs, console))
@@ -80,7 +81,7 @@ def main() -> None:
     rows = list(table(scenarios, outcomes))
     show(rows, console)
     if not arguments.quick and arguments.peers != "none":
-        DOCUMENT.write_text(document(rows, repeat, vendor))
+        DOCUMENT.write_text(document(rows, repeat, version))
         console.print(f"written: {DOCUMENT.relative_to(ROOT)}")
     for line in bars(outcomes):
         console.print(line, highlight=False)
@@ -200,7 +201,7 @@ def show(rows: Sequence[tuple[str, ...]], console: Console) -> None:
     console.print(shown)
 
 
-def document(rows: Sequence[tuple[str, ...]], repeat: int, vendor: str | None) -> str:
+def document(rows: Sequence[tuple[str, ...]], repeat: int, version: str) -> str:
     lines = [" | ".join(("", *one, "")).strip() for one in (HEADER, ("---",) * len(HEADER), *rows)]
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}" for name in ("aiortc", "aioice", "websockets")
@@ -209,13 +210,14 @@ def document(rows: Sequence[tuple[str, ...]], repeat: int, vendor: str | None) -
     return f"""# Networks that misbehave
 
 Written by `python benchmarks/networks.py` on {today}; not by hand. {machine()}, Python
-{platform.python_version()}, {versions}, {VENDOR} {version_in(vendor)}.
+{platform.python_version()}, {versions}, {VENDOR} {version}.
 {repeat} calls each, ours and the vendor's by turns.
 
 Two people talk across a path between two network namespaces, the hub (over TLS) on one side, and both say
 tones the other tells apart. Times are median / worst over the calls and the worse of both directions:
 
-- **joined after**: from both joining to both heard, over the path as it is in that row;
+- **joined after**: from both joining to both heard, over the path as it is in that row; a dash if they never
+  were;
 - **sound back**: calls with sound both ways in the end, {WAIT_S:g} s at most after the network works again;
 - **after**: from the network working again until sound flows and goes on flowing;
 - **data after**: the same for messages through the hub;
@@ -241,11 +243,9 @@ def machine() -> str:
     return f"{next(named, platform.machine())}, {os.cpu_count()} cores, {platform.system()}"
 
 
-def version_in(python: str | None) -> str:
+def version_in(python: str) -> str:
     code = f"import importlib.metadata as m; print(m.version({VENDOR!r}))"
-    return subprocess.run(
-        [python or sys.executable, "-c", code], check=True, capture_output=True, text=True
-    ).stdout.strip()
+    return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def bars(outcomes: Sequence[Outcome]) -> Iterable[str]:

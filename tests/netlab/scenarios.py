@@ -23,8 +23,9 @@ CONNECT_S = 30.0
 #: Both hear each other for so long before anything happens, and for so long after all is well.
 STEADY_S = 2.0
 AFTER_S = 4.0
-#: What is heard of somebody in a second who is heard at all.
-HEARD_MS = 300
+#: What is heard in so long a time of somebody who is heard at all: over a bad path half of it is missing.
+LAST_S = 3.0
+HEARD_MS = 750
 
 TURN_PORT, TURNS_PORT = 3478, 5349
 HUB = (TCP, HUB_HOST, HUB_PORT)
@@ -201,7 +202,7 @@ async def _hurt(stage: Stage, scenario: Scenario, wait_s: float, outcome: Outcom
             await _settled(stage, restored_s)
     end_s = now_s()
     heard = [one.heard for one in stage.both]
-    outcome.back = all(one.heard_ms(end_s - 1, end_s) >= HEARD_MS for one in heard)
+    outcome.back = all(one.heard_ms(end_s - LAST_S, end_s) >= HEARD_MS for one in heard)
     if outcome.back:
         outcome.back_after_s = max(one.gap_ends_s(restored_s, end_s) for one in heard) - restored_s
     data_s = [_first_data_s(one, restored_s) for one in stage.both]
