@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Self, TypeAlias, overload
 
@@ -14,7 +15,7 @@ from agent.realtime import aiortc_seam
 from agent.realtime.backoff import Backoff
 from agent.realtime.codes import FATAL_CODES
 from agent.realtime.credentials import TokenProvider
-from agent.realtime.errors import NotConnectedError, SignallingError
+from agent.realtime.errors import AckTimeoutError, DisconnectedError, NotConnectedError, SignallingError
 from agent.realtime.events import Connected, Disconnected, Renewed, SubscriptionLost
 from agent.realtime.frames import Direct, ErrorFrame, Message, Presence
 from agent.realtime.handlers import E, EventHandlers, Handler
@@ -236,10 +237,14 @@ class Peer:
                 self._connected(await self._client.connect())
                 self._reader = self._tasks.create_task(self._read(), name="peer-reader")
             await self._client.subscribe(channel, include_sender_metadata=True)
-        except BaseException:
+        except BaseException as error:
             self._channel = None
             if self._state == "joining":
                 self._set_state("idle")
+            if isinstance(error, AckTimeoutError | DisconnectedError):
+                # Otherwise the client would bring us back into a room of which nothing is known here.
+                with suppress(SignallingError):
+                    await self._client.unsubscribe(channel)
             raise
         if self._state == "joining":
             self._set_state("joined")
@@ -277,14 +282,19 @@ class Peer:
 
     async def _read(self) -> None:
         async for event in self._client.events():
+            if self._state == "closed":
+                continue
             match event:
                 case Connected(is_reconnect=True):
                     self._connected(event)
-                    self._await_roster()
+                    if self._state in ("joined", "reconnecting"):
+                        self._await_roster()
                 case Renewed(ice_servers):
                     self._may_use(ice_servers)
                 case Disconnected(will_retry=True):
-                    self._set_state("reconnecting")
+                    # Not in a room yet, it is `join` that fails.
+                    if self._state == "joined":
+                        self._set_state("reconnecting")
                 case Disconnected(code, reason):
                     self._fail(str(code), reason)
                 case SubscriptionLost(channel, code) if channel == self._channel:
