@@ -195,6 +195,9 @@ class Connection:
         """Try another remote address; False if it belongs to another description or cannot be used."""
         if not self.expects(candidate) or self._candidates >= sdp.MAX_CANDIDATES:
             return False
+        if candidate.text is None and not self._candidates:
+            # It belongs to an offer that was taken back. Here it would shut out all addresses that follow.
+            return False
         self._candidates += 1
         try:
             await self._pc.addIceCandidate(_parsed(candidate))

@@ -10,7 +10,7 @@ from typing import Any
 
 import aioice.mdns
 import pytest
-from aiortc import RTCConfiguration, RTCPeerConnection
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from agent.realtime import signals
 from agent.realtime.signals import Candidate
@@ -33,12 +33,13 @@ class Stranger:
     async def say(self, data: Any) -> None:
         await self._raw.write(type="send", to="alice", data=data)
 
-    async def answered(self) -> None:
-        """Wait for an answer to an offer."""
+    async def answered(self) -> str:
+        """Wait for the answer to an offer."""
         while True:
             description = ((await self._raw.read()).get("data") or {}).get("description") or {}
             if description.get("type") == "answer":
-                return
+                answer: str = description["sdp"]
+                return answer
 
 
 @asynccontextmanager
@@ -100,3 +101,24 @@ async def test_addresses_that_are_none(hub: RunningHub) -> None:
             await stranger.say(signals.candidate(Candidate(text, "0", 0)))
         await stranger.say("the end")
         await alice.until(lambda: any(getattr(event, "data", None) == "the end" for event in alice.seen))
+
+
+async def test_the_end_of_the_addresses_of_an_offer_that_was_taken_back(hub: RunningHub) -> None:
+    """A browser whose own offer had to go may say that it has no more addresses for that one after it has
+    answered, and before it names any."""
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    pc.addTransceiver("audio", "recvonly")
+    await pc.setLocalDescription(await pc.createOffer())
+    offer: str = pc.localDescription.sdp
+    addresses = [line.removeprefix("a=") for line in offer.splitlines() if line.startswith("a=candidate:")]
+    bare = "".join(line for line in offer.splitlines(keepends=True) if "candidate" not in line)
+    try:
+        async with alice_and_a_stranger(hub) as (alice, stranger):
+            await stranger.say(signals.description("offer", bare))
+            answer = await stranger.answered()
+            for text in (None, *addresses, None):
+                await stranger.say(signals.candidate(Candidate(text, "0", 0)))
+            await pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+            await alice.connected_to(STRANGER)
+    finally:
+        await pc.close()
