@@ -198,6 +198,11 @@ async def test_pings_that_nobody_takes_the_answers_of_fill_no_memory(
         await socket.upgrade(hub)
         # A frame without an answer of its own: what it wakes is the reading alone.
         await fill(socket, ws_frame(TEXT, among_them) if among_them else b"")
+        socket.writer.transport.resume_reading()
+        # And reads on once they are.
+        socket.writer.write(ws_frame(TEXT, PING_FRAME))
+        while (await socket.frame())[0] != TEXT:
+            pass
 
 
 async def fill(socket: Socket, among_them: bytes = b"") -> None:
