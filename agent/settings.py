@@ -7,6 +7,7 @@ ill-typed key is refused by every layer alike, with the nearest valid name.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from rapidfuzz import process
 
@@ -78,14 +79,26 @@ class ServerOptions(Section):
         return self
 
 
+def _origin(text: str) -> str:
+    # Compared with what browsers send, which has no path and no capitals.
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+", text):
+        raise ValueError(
+            "an origin is like https://example.com or http://localhost:*, with nothing behind it"
+        )
+    return text
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+
+
 class HubKey(Section):
     #: A publishable key (``pk_…``): whoever shows it may come in.
-    key: SecretStr
+    key: Annotated[SecretStr, Field(min_length=1)]
     #: Rooms it is good for: names, ``*`` for any run of characters without a slash, ``**`` for any.
     channels: tuple[str, ...] = ("**",)
     actions: tuple[Action, ...] = tuple(Action)
     #: Pages it may be used from, e.g. ``https://example.com`` or ``http://localhost:*``; null: any.
-    origins: tuple[str, ...] | None = None
+    origins: tuple[Origin, ...] | None = None
 
 
 class HubSecretKey(Section):
@@ -95,7 +108,7 @@ class HubSecretKey(Section):
     secret: SecretStr
     channels: tuple[str, ...] = ("**",)
     actions: tuple[Action, ...] = tuple(Action)
-    origins: tuple[str, ...] | None = None
+    origins: tuple[Origin, ...] | None = None
 
     @model_validator(mode="after")
     def _well_formed(self) -> HubSecretKey:

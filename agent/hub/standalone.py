@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from agent.controller.security import KnownHost
-from agent.realtime.ice import MAX_SERVERS, IceServer, parse_ice_servers
+from agent.realtime.ice import MAX_SERVERS, parse_ice_servers
 from agent.settings import (
     DEVELOPMENT_KEY,
     DEVELOPMENT_SECRET,
@@ -48,21 +48,14 @@ def hub_options(settings: HubSettings, faults: Faults | None = None) -> HubOptio
     if not settings.has_keys:
         publishable = (PublishableKey(DEVELOPMENT_KEY, actions=ALL_ACTIONS, allowed_origins=LOCAL_ORIGINS),)
         secret = (SecretKey(DEVELOPMENT_SECRET_ID, DEVELOPMENT_SECRET, allowed_origins=LOCAL_ORIGINS),)
-    ice_servers = tuple(
-        IceServer(
-            server.urls,
-            server.username,
-            server.credential.get_secret_value() if server.credential else None,
-        )
-        for server in settings.ice_servers
-    )
+    ice_servers = tuple(server.plain() for server in settings.ice_servers)
     if parse_ice_servers([server.to_json() for server in ice_servers]) is None:
         # Clients throw the whole list away when there is anything wrong with it.
         raise SettingsError(
             f"hub.ice_servers: at most {MAX_SERVERS} entries, "
             "whose urls begin with stun:, stuns:, turn: or turns:"
         )
-    limits = HubOptions(max_connections=settings.max_connections, max_messages=settings.max_messages)
+    limits = HubOptions()
     return HubOptions(
         publishable_keys=publishable,
         secret_keys=secret,

@@ -140,6 +140,8 @@ LONG = "s" * 40
         (["--host", "0.0.0.0", "--key", DEVELOPMENT_KEY], r"everybody knows the development keys"),
         (["--host", "0.0.0.0", "--secret-key", f"x:{DEVELOPMENT_SECRET}"], r"everybody knows"),
         (["--host", "0.0.0.0", "--key", LONG, "--fault", "drop=1"], r"--fault is for tests on this machine"),
+        (["--key", ""], r"hub.keys.0.key: .*at least 1"),
+        (["--set", "hub.keys=[{key: x, origins: ['https://x.example/']}]"], r"an origin is like https://"),
         (["--fault", "drip=1"], r"'drip=1' is not a fault: accepted are drop=P"),
         (["--secret-key", "no-colon"], r"expected ID:SECRET"),
         (["--secret-key", "id:short"], r"at least 32 characters"),
