@@ -92,6 +92,7 @@ class Connection:
         self._before_offer: aiortc_seam.Restorable | None = None
         self._extension_ids: dict[str, int] = {} if after is None else dict(after._extension_ids)
         self._candidates = 0
+        self._opus_type: int | None = None
         self.remote_ufrag: str | None = None
         #: The media kind of every section negotiated, in order.
         self.kinds: list[str] = []
@@ -163,6 +164,7 @@ class Connection:
             self._before_offer = aiortc_seam.Restorable(self._pc)
         offer = await self._pc.createOffer()
         pinned = sdp.pin_extension_ids(offer.sdp, self._extension_ids)
+        pinned = sdp.pin_opus_type(pinned, self._opus_type)
         await self._pc.setLocalDescription(RTCSessionDescription(pinned, "offer"))
         return await self._settled_local()
 
@@ -244,6 +246,7 @@ class Connection:
         aiortc_seam.guard_data(self._pc)
         self._candidates = sdp.candidate_count(text)
         self.remote_ufrag = sdp.ice_ufrag(text)
+        self._opus_type = self._opus_type or sdp.opus_type(text)
         self._learn(text)
 
     async def _settled_local(self) -> str:

@@ -25,6 +25,9 @@ _MID = re.compile(r"^a=mid:(\S+)", re.MULTILINE)
 _MSID = re.compile(r"^a=(?:ssrc:\d+ )?msid:(\S+)(?: (\S+))?", re.MULTILINE)
 #: What `str.splitlines`, and so aiortc, takes for the end of a line and SDP does not.
 _OTHER_LINE_END = re.compile(r"\r(?!\n)|[\v\f\x1c-\x1e\x85\u2028\u2029]")
+_OPUS = re.compile(r"^a=rtpmap:(\d{2,3}) opus/48000", re.MULTILINE | re.IGNORECASE)
+#: Payload types whose meaning each session gives them.
+_DYNAMIC = range(96, 128)
 _EXTMAP = re.compile(r"^a=extmap:(\d+)(/\w+)? (\S+)(.*)$")
 
 
@@ -102,6 +105,36 @@ def pin_extension_ids(sdp: str, negotiated: Mapping[str, int]) -> str:
     ids = dict(negotiated)
     free = iter(sorted(set(_EXTENSION_IDS) - set(ids.values())))
     return "".join(_pinned(sdp.splitlines(keepends=True), ids, free))
+
+
+def opus_type(sdp: str) -> int | None:
+    """The payload type that stands for Opus; None if none does."""
+    match = _OPUS.search(sdp)
+    return int(match[1]) if match and int(match[1]) in _DYNAMIC else None
+
+
+def pin_opus_type(sdp: str, number: int | None) -> str:
+    """Let `number` stand for Opus in every audio section, None for what stands there.
+
+    aiortc offers its own number again when the other side's is in use, and then keeps sending and expecting
+    the old one: nobody hears anything any more.
+    """
+    if number is None:
+        return sdp
+    head, *sections = _SECTION.split(sdp)
+    return head + "".join(_with_opus_type(section, number) for section in sections)
+
+
+def _with_opus_type(section: str, number: int) -> str:
+    old = opus_type(section)
+    if old is None or old == number or not section.startswith("m=audio "):
+        return section
+    first, rest = section.split("\n", 1)
+    # Its fields: kind, port, protocol, and then the types.
+    fields = first.split(" ")
+    types = re.sub(rf"\b{old}\b", str(number), " ".join(fields[3:]))
+    attribute = re.compile(rf"^(a=(?:rtpmap|fmtp|rtcp-fb):){old} ", re.MULTILINE)
+    return " ".join([*fields[:3], types]) + "\n" + attribute.sub(rf"\g<1>{number} ", rest)
 
 
 def _pinned(lines: Iterable[str], ids: dict[str, int], free: Iterator[int]) -> Iterator[str]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
+from agent.realtime import DataChannel, DataChannelOpened, TrackEnded
 from tests.agent.realtime.peer_parts import Cable
 from tests.conftest import StartHub
-from tests.interop.pages import browser_open, files_served, vendor_js
+from tests.interop.pages import VendorJs, browser_open, files_served, until, vendor_js
 from tests.interop.scenarios import (
     HZ,
-    NO_SERVERS,
     both,
     come_back_from_a_lost_path,
     come_back_from_a_lost_server,
@@ -119,17 +120,16 @@ async def test_their_path_is_lost(start_hub: StartHub, js: OpenSide, our_id: str
         await come_back_from_a_lost_path(they, we)
 
 
+#: The page has the greater id: when it yields with an offer of its own out, Chromium now and then has no
+#: addresses for the answer, and the vendor's clients then wait for each other for ever.
+VENDORS = ("caller", "~page")
+
+
 @orders
 async def test_the_vendors_clients_find_each_other_in_our_hub(
     start_hub: StartHub, js: OpenSide, swapped: bool
 ) -> None:
-    async with start_hub() as hub, both(hub, vendor_python, js, ("py", "js"), swapped=swapped) as (py, page):
-        await hear_each_other(py, page)
-        await read_each_other(py, page)
-
-
-async def test_the_vendors_clients_with_publishable_keys(start_hub: StartHub, js: OpenSide) -> None:
-    async with start_hub(NO_SERVERS) as hub, both(hub, vendor_python, js, (None, None)) as (py, page):
+    async with start_hub() as hub, both(hub, vendor_python, js, VENDORS, swapped=swapped) as (py, page):
         await hear_each_other(py, page)
         await read_each_other(py, page)
 
@@ -137,5 +137,77 @@ async def test_the_vendors_clients_with_publishable_keys(start_hub: StartHub, js
 async def test_the_vendors_page_comes_back_to_the_vendors_python(start_hub: StartHub, js: OpenSide) -> None:
     async with start_hub() as hub, Cable(hub.port) as cable:
         tied = functools.partial(js, url=cable.url)
-        async with both(hub, vendor_python, tied, ("py", "js")) as (py, page):
+        async with both(hub, vendor_python, tied, VENDORS) as (py, page):
             await come_back_from_a_lost_server(cable, page, py)
+
+
+async def carries(channel: DataChannel, they: VendorJs, label: str, word: str) -> None:
+    """`word` goes there and back."""
+    await channel.send(word)
+    got = f"they.received.some((m) => m.label === {label!r} && m.data === {word!r})"
+    await until(they.page, got, "they.received")
+    await they.page.evaluate(f"they.channels[{label!r}].send({word!r})")
+    assert await anext(channel) == word
+
+
+@roles
+async def test_data_channels_of_either_side_carry_both_ways(
+    start_hub: StartHub, js: OpenSide, our_id: str
+) -> None:
+    async with start_hub() as hub, both(hub, ours, js, (our_id, "caller")) as (we, they):
+        await hear_each_other(we, they)
+        channel = await we.inner.peer.remote_peers["caller"].create_data_channel("ours")
+        await carries(channel, they, "ours", "one")
+        await they.page.evaluate("([id, label]) => they.open(id, label)", [our_id, "theirs"])
+        theirs = (await we.inner.event(DataChannelOpened)).channel
+        await until(they.page, "they.channels.theirs.readyState === 'open'")
+        await carries(theirs, they, "theirs", "two")
+        # Sound goes on after what was agreed on again, and after a restart of all of it.
+        await come_back_from_a_lost_path(they, we)
+
+
+@pytest.mark.parametrize(
+    "both_open",
+    [
+        pytest.param(False, id="only ours"),
+        pytest.param(
+            True,
+            id="beside theirs",
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="Chromium keeps its own channels, of which our new connection knows nothing",
+            ),
+        ),
+    ],
+)
+async def test_a_channel_we_opened_goes_on_after_a_restart(
+    start_hub: StartHub, js: OpenSide, both_open: bool
+) -> None:
+    async with start_hub() as hub, both(hub, ours, js, ("~agent", "caller")) as (we, they):
+        await hear_each_other(we, they)
+        channel = await we.inner.peer.remote_peers["caller"].create_data_channel("ours")
+        await carries(channel, they, "ours", "one")
+        if both_open:
+            await they.page.evaluate("([id, label]) => they.open(id, label)", ["~agent", "theirs"])
+            await we.inner.event(DataChannelOpened)
+        await come_back_from_a_lost_path(they, we)
+        async with asyncio.timeout(5):
+            await carries(channel, they, "ours", "two")
+
+
+@roles
+async def test_tracks_that_js_replaces_removes_and_adds(
+    start_hub: StartHub, js: OpenSide, our_id: str
+) -> None:
+    async with start_hub() as hub, both(hub, ours, js, (our_id, "caller")) as (we, they):
+        await hear_each_other(we, they)
+        they.says_hz = 2000
+        await they.page.evaluate("they.replace(2000)")
+        await we.hears(they)
+        await they.page.evaluate("they.peer.removeStream(they.voice)")
+        await we.inner.event(TrackEnded)
+        they.says_hz = 1500
+        stream_id = await they.page.evaluate("they.speak(1500, { role: 'second' })")
+        await we.hears(they)
+        assert we.tracks()[-1] == ("caller", stream_id, {"role": "second"})
+        await they.hears(we)

@@ -52,3 +52,11 @@ they.loseThePath = (id) => {
 };
 
 they.openMicrophone = async () => they.peer.addStream(await navigator.mediaDevices.getUserMedia({ audio: true }));
+
+they.replace = async (hz) => {
+  const [before] = they.voice.getTracks();
+  const [after] = sound.tone(hz).getTracks();
+  await they.peer.replaceTrack(before, after);
+  they.voice.removeTrack(before);
+  they.voice.addTrack(after);
+};

@@ -230,3 +230,24 @@ def test_what_is_sent_is_what_the_vendor_sends():
     ]
     assert signals.parse(signals.candidate(found)) == found
     assert signals.parse(signals.description("answer", "v=0")) == Description("answer", "v=0")
+
+
+AUDIO = "v=0\r\nm=audio 96 X 96 9 0\r\na=rtpmap:96 opus/48000/2\r\na=fmtp:96 x=96\r\na=rtpmap:9 G722/8000\r\n"
+VIDEO = "m=video 9 X 96\r\na=rtpmap:96 VP8/90000\r\n"
+
+
+def test_opus_keeps_its_payload_type_and_nothing_else_changes():
+    pinned = sdp.pin_opus_type(AUDIO + VIDEO, 111)
+    assert pinned == (
+        "v=0\r\nm=audio 96 X 111 9 0\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 x=96\r\n"
+        "a=rtpmap:9 G722/8000\r\n" + VIDEO
+    )
+
+
+@pytest.mark.parametrize(
+    "line", ["a=rtpmap:95 opus/48000/2", "a=rtpmap:128 opus/48000", "a=rtpmap:111 PCMA/8000"]
+)
+def test_what_stands_for_no_opus(line):
+    text = f"v=0\r\nm=audio 9 X 111\r\na=rtpmap:{line}\r\n"
+    assert sdp.opus_type(text) is None
+    assert sdp.pin_opus_type(text, None) == sdp.pin_opus_type(text, 111) == text
