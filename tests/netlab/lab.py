@@ -104,7 +104,7 @@ class Lab:
         """Start the hub; returns when it listens."""
         arguments = {"key_id": KEY_ID, "secret": SECRET, **self._hub_listens}
         process = await self.run("room", "tests.netlab.hub_process", arguments)
-        if not await process.until(lambda: process.has("ready"), 20):
+        if not await process.until(lambda: process.has("ready"), 60):
             raise RuntimeError(f"the hub did not start: {process.log.read_text()}")
         return process
 
