@@ -36,6 +36,11 @@ class RequestProtocol(H11Protocol):
         super().on_response_complete()
         self._expect_a_request()
 
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        # From here on the connection is another protocol's, and this one is only garbage.
+        self._stop_expecting()
+        super().handle_websocket_upgrade(event)
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._stop_expecting()
@@ -50,8 +55,7 @@ class RequestProtocol(H11Protocol):
 
     def _head_overdue(self) -> None:
         is_answering = self.cycle is not None and not self.cycle.response_complete
-        # After an upgrade the connection is another protocol's.
-        if not is_answering and self.transport.get_protocol() is self:
+        if not is_answering:
             self.transport.abort()
 
 
