@@ -37,7 +37,8 @@ CLOSE_TIMEOUTS = Counter(
 )
 
 REFUSED_CANDIDATES = Counter(
-    "voice_agent_candidates_refused_total", "Addresses of remote peers that could not be tried"
+    "voice_agent_candidates_refused_total",
+    "Addresses of remote peers, and ends of them, that could not be used",
 )
 
 #: Closing talks to the other side and to relays; a dead one must not hold up leaving.
@@ -197,8 +198,10 @@ class Connection:
         """Try another remote address; False if it belongs to another description or cannot be used."""
         if not self.expects(candidate) or self._candidates >= sdp.MAX_CANDIDATES:
             return False
-        if candidate.text is None and not self._candidates:
-            # It belongs to an offer that was taken back. Here it would shut out all addresses that follow.
+        if candidate.text is None and not ice_seam.has_remote_address(self._pc):
+            # It belongs to an offer that was taken back, or all before it were names that nobody answers for.
+            # aioice would give up, though the other side's own checks will show where it is.
+            REFUSED_CANDIDATES.inc()
             return False
         self._candidates += 1
         try:

@@ -63,6 +63,11 @@ def ice_connections(pc: RTCPeerConnection) -> list[Any]:
     return [transport._connection for transport in transports]
 
 
+def has_remote_address(pc: RTCPeerConnection) -> bool:
+    """Whether there is anything to try for `pc`."""
+    return any(connection.remote_candidates for connection in ice_connections(pc))
+
+
 #: Giving an allocation back takes a round trip; a relay that is dead keeps it until it expires.
 RELEASE_S = 0.5
 

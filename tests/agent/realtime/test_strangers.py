@@ -103,22 +103,40 @@ async def test_addresses_that_are_none(hub: RunningHub) -> None:
         await alice.until(lambda: any(getattr(event, "data", None) == "the end" for event in alice.seen))
 
 
-async def test_the_end_of_the_addresses_of_an_offer_that_was_taken_back(hub: RunningHub) -> None:
-    """A browser whose own offer had to go may say that it has no more addresses for that one after it has
-    answered, and before it names any."""
+@asynccontextmanager
+async def a_stranger_that_connects(hub: RunningHub, *texts: str | None) -> AsyncIterator[None]:
+    """Its offer names no address. After the answer it says `texts`, the last of which is no use to anybody.
+    Then it tries the addresses of alice.
+    """
+    refused = metric(REFUSED)
     pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     pc.addTransceiver("audio", "recvonly")
     await pc.setLocalDescription(await pc.createOffer())
-    offer: str = pc.localDescription.sdp
-    addresses = [line.removeprefix("a=") for line in offer.splitlines() if line.startswith("a=candidate:")]
-    bare = "".join(line for line in offer.splitlines(keepends=True) if "candidate" not in line)
+    lines = pc.localDescription.sdp.splitlines(keepends=True)
     try:
         async with alice_and_a_stranger(hub) as (alice, stranger):
-            await stranger.say(signals.description("offer", bare))
+            offer = "".join(line for line in lines if "candidate" not in line)
+            await stranger.say(signals.description("offer", offer))
             answer = await stranger.answered()
-            for text in (None, *addresses, None):
+            for text in texts:
                 await stranger.say(signals.candidate(Candidate(text, "0", 0)))
+            while metric(REFUSED) == refused:
+                await asyncio.sleep(0.01)
             await pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
             await alice.connected_to(STRANGER)
+            yield
     finally:
         await pc.close()
+
+
+async def test_the_end_of_the_addresses_of_an_offer_that_was_taken_back(hub: RunningHub) -> None:
+    """A browser whose own offer had to go may say after its answer that it has no more addresses for that."""
+    async with a_stranger_that_connects(hub, None):
+        pass
+
+
+async def test_names_that_nobody_answers_for(hub: RunningHub) -> None:
+    """A browser hides its addresses behind such names as long as it may not use a microphone."""
+    name = "0a1b2c3d-0000-4000-8000-0a1b2c3d4e5f.local"
+    async with a_stranger_that_connects(hub, f"candidate:1 1 udp 1 {name} 5000 typ host", None):
+        pass
