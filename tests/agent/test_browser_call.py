@@ -14,7 +14,7 @@ from agent.service import running_service
 from agent.settings import load_settings
 from pipelines.engines import Engines
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.alone]
 
 PERSON = Path(__file__).parents[2] / "samples" / "fellow-americans.wav"
 

@@ -18,7 +18,7 @@ from tests.agent.test_browser_call import PERSON, with_silence
 from tests.browsers import chromium
 from tests.interop.pages import FLAGS, files_served, until, vendor_client
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser]
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.alone]
 
 
 @pytest.mark.timeout(120)

@@ -43,6 +43,8 @@ async def test_the_secret_of_an_address_is_sent_and_nobody_else_hears_of_it(
     server: RestServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    # The service quietens it, and other tests start services.
+    caplog.set_level(logging.DEBUG, logger="httpx")
     server.answer = answering(200, {"ok": True})
     answer = await call(server.url, query={"region": "a b"}, secret_query={"secretKey": "s+e c/r&et"})
     assert answer == {"ok": True}
