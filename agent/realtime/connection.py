@@ -190,6 +190,11 @@ class Connection:
         await self._apply_remote(answer_sdp, "answer")
         await self._media.agreed()
 
+    @property
+    def has_address(self) -> bool:
+        """Whether there is an address of the other side to try."""
+        return ice_seam.has_remote_address(self._pc)
+
     def expects(self, candidate: Candidate) -> bool:
         """Whether `candidate` belongs to the remote description in force."""
         return self.remote_ufrag is not None and candidate.ufrag in (None, self.remote_ufrag)
@@ -198,7 +203,7 @@ class Connection:
         """Try another remote address; False if it belongs to another description or cannot be used."""
         if not self.expects(candidate) or self._candidates >= sdp.MAX_CANDIDATES:
             return False
-        if candidate.text is None and not ice_seam.has_remote_address(self._pc):
+        if candidate.text is None and not self.has_address:
             # It belongs to an offer that was taken back, or all before it were names that nobody answers for.
             # aioice would give up, though the other side's own checks will show where it is.
             REFUSED_CANDIDATES.inc()

@@ -31,6 +31,9 @@ RESEND_S = 1.0
 #: take long. Later ones are given less: when the network comes back, what was tried without it is in the way.
 CONNECT_S = 15.0
 RECONNECT_S = 8.0
+#: Without one address of the other side within this time there is nothing to wait for: a browser that took an
+#: offer back sometimes gathers none for its answer, and does for the next.
+NO_ADDRESS_S = 4.0
 #: Between two connections thrown away because the other side wanted it; a hostile one could do so for ever.
 COOLDOWN_S = 2.0
 #: Both sides notice a dead path at about the same time: how long the polite one lets the other begin.
@@ -94,6 +97,7 @@ class Negotiation:
         self._jitter = jitter
         self._attempt_s = 0.0
         self._offered_s = 0.0
+        self._connect_by_s = 0.0
         self._yielded_s: float | None = None
 
     @property
@@ -150,7 +154,8 @@ class Negotiation:
         self._ever = True
         self.wanted = unsatisfied and not self._followed_up
         self._followed_up = unsatisfied
-        self._go(Phase.CONNECTING, now_s + (RECONNECT_S if self._was_connected else CONNECT_S))
+        self._connect_by_s = now_s + (RECONNECT_S if self._was_connected else CONNECT_S)
+        self._go(Phase.CONNECTING, now_s + NO_ADDRESS_S)
         return self.connected() if connected else Do.NOTHING
 
     def connected(self) -> Do:
@@ -191,11 +196,17 @@ class Negotiation:
             return self.expired(now_s)
         return self.want(now_s) if self.wanted else Do.NOTHING
 
-    def expired(self, now_s: float) -> Do:
-        """Time has passed. Does nothing before `deadline_s`."""
+    def expired(self, now_s: float, *, has_address: bool = False) -> Do:
+        """Time has passed. Does nothing before `deadline_s`.
+
+        `has_address`: there is at least one address to reach the other side at.
+        """
         if self.deadline_s is None or now_s < self.deadline_s:
             return Do.NOTHING
         match self.phase:
+            case Phase.CONNECTING if has_address and now_s < self._connect_by_s:
+                self._go(Phase.CONNECTING, self._connect_by_s)
+                return Do.NOTHING
             case Phase.WAITING:
                 return Do.OFFER
             case Phase.BACKOFF:

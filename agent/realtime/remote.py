@@ -191,7 +191,9 @@ class RemotePeer:
     async def _handle(self, item: _Item) -> None:
         match item:
             case None:
-                await self._perform(self._negotiation.expired(_now_s()))
+                connection = self._connections.current
+                has_address = connection is not None and connection.has_address
+                await self._perform(self._negotiation.expired(_now_s(), has_address=has_address))
             case Description("offer"):
                 await self._offer_arrived(item)
             case Description():

@@ -109,12 +109,14 @@ async def test_publishable_keys_and_another_id_after_each_drop(
 
 
 @slow_roles
+@pytest.mark.network
 async def test_our_path_is_lost(start_hub: StartHub, js: OpenSide, our_id: str) -> None:
     async with start_hub() as hub, both(hub, ours, js, (our_id, "caller")) as (we, they):
         await come_back_from_a_lost_path(we, they)
 
 
 @roles
+@pytest.mark.network
 async def test_their_path_is_lost(start_hub: StartHub, js: OpenSide, our_id: str) -> None:
     async with start_hub() as hub, both(hub, ours, js, (our_id, "caller")) as (we, they):
         await come_back_from_a_lost_path(they, we)
@@ -126,6 +128,7 @@ VENDORS = ("caller", "~page")
 
 
 @orders
+@pytest.mark.network
 async def test_the_vendors_clients_find_each_other_in_our_hub(
     start_hub: StartHub, js: OpenSide, swapped: bool
 ) -> None:
@@ -134,6 +137,7 @@ async def test_the_vendors_clients_find_each_other_in_our_hub(
         await read_each_other(py, page)
 
 
+@pytest.mark.network
 async def test_the_vendors_page_comes_back_to_the_vendors_python(start_hub: StartHub, js: OpenSide) -> None:
     async with start_hub() as hub, Cable(hub.port) as cable:
         tied = functools.partial(js, url=cable.url)
@@ -180,6 +184,7 @@ async def test_data_channels_of_either_side_carry_both_ways(
         ),
     ],
 )
+@pytest.mark.network
 async def test_a_channel_we_opened_goes_on_after_a_restart(
     start_hub: StartHub, js: OpenSide, both_open: bool
 ) -> None:

@@ -91,6 +91,7 @@ async def test_the_page_loses_the_server(
 
 @partners
 @roles
+@pytest.mark.network
 async def test_the_partner_loses_the_server(
     hub: RunningHub, page: OpenSide, partner: OpenSide, our_id: str
 ) -> None:
@@ -118,6 +119,7 @@ async def test_sound_that_flows_is_left_alone_when_the_server_is_lost(
 
 @slow_partners
 @slow_roles
+@pytest.mark.network
 async def test_the_partners_path_is_lost(
     hub: RunningHub, page: OpenSide, partner: OpenSide, our_id: str
 ) -> None:
@@ -127,6 +129,7 @@ async def test_the_partners_path_is_lost(
 
 @slow_partners
 @slow_roles
+@pytest.mark.network
 async def test_the_pages_path_is_lost(
     hub: RunningHub, page: OpenSide, partner: OpenSide, our_id: str
 ) -> None:

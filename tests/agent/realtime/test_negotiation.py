@@ -15,6 +15,7 @@ from agent.realtime.negotiation import (
     GAPS_S,
     HANG_UP_S,
     JITTER_RATIO,
+    NO_ADDRESS_S,
     POLITE_WAIT_S,
     RECONNECT_S,
     RESEND_S,
@@ -116,7 +117,17 @@ def test_a_connection_that_does_not_come_up_starts_the_ladder():
     side = Negotiation(polite=False)
     side.offered(0.0)
     side.agreed(1.0, connected=False, unsatisfied=False)
-    assert side.expired(1.0 + CONNECT_S) is Do.REBUILD_AND_OFFER
+    assert side.expired(1.0 + NO_ADDRESS_S, has_address=True) is Do.NOTHING
+    assert side.expired(1.0 + CONNECT_S - 0.01, has_address=True) is Do.NOTHING
+    assert side.expired(1.0 + CONNECT_S, has_address=True) is Do.REBUILD_AND_OFFER
+
+
+def test_an_answer_without_an_address_behind_it_is_not_waited_for():
+    side = Negotiation(polite=False)
+    side.offered(0.0)
+    side.agreed(1.0, connected=False, unsatisfied=False)
+    assert side.expired(1.0 + NO_ADDRESS_S - 0.01) is Do.NOTHING
+    assert side.expired(1.0 + NO_ADDRESS_S) is Do.REBUILD_AND_OFFER
 
 
 def climb(side: Negotiation, now_s: float, attempts: int, lasting_s: float = 0.0) -> list[float]:
@@ -206,6 +217,7 @@ def test_a_connection_that_worked_once_is_given_less_time_to_come_back():
     side.lost(100.0)
     side.offered(100.0)
     side.agreed(100.0, connected=False, unsatisfied=False)
+    side.expired(100.0 + NO_ADDRESS_S, has_address=True)
     assert side.deadline_s == pytest.approx(100.0 + RECONNECT_S)
 
 
