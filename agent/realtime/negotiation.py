@@ -6,7 +6,7 @@ instead a new connection is built, which the other side sees as a remote restart
 
      want                offer sent              answer               transport up
 IDLE ───► WAITING ──2 s──► OFFERED ────────────► CONNECTING ────────────► CONNECTED ◄─┐
-   │        (polite only)     │ 10 s no answer        │ 15 s                 │ lost    │ healed
+   │        (impolite 0.3 s)  │ 10 s no answer        │ 15 s                 │ lost    │ healed
    └── remote offer ──────────┼──────────────────────►│                      │         │
                               ▼                       ▼                      ▼         │
                            BACKOFF (then a new connection and an offer, for as long as the peer is there)
@@ -22,6 +22,9 @@ from enum import Enum, auto
 
 #: How long the polite side gives the other to make the first offer, so that it rarely has one to give up.
 POLITE_WAIT_S = 2.0
+#: How long the impolite side does: a browser with a microphone offers within a few milliseconds, and one that
+#: has to take its offer back may never gather an address again (Chromium 156, one time in some twenty).
+IMPOLITE_WAIT_S = 0.3
 #: An offer not answered by then is lost: the other side missed it, or is a ghost.
 #: More than the 5 s that a remote aiortc may need to gather when its STUN server does not answer.
 ANSWER_S = 10.0
@@ -110,8 +113,8 @@ class Negotiation:
         self.wanted = True
         self._followed_up = False
         match self.phase:
-            case Phase.IDLE if self.polite and not self._ever:
-                self._go(Phase.WAITING, now_s + POLITE_WAIT_S)
+            case Phase.IDLE if not self._ever:
+                self._go(Phase.WAITING, now_s + (POLITE_WAIT_S if self.polite else IMPOLITE_WAIT_S))
             case Phase.IDLE | Phase.CONNECTED:
                 return Do.OFFER
         return Do.NOTHING

@@ -14,6 +14,7 @@ from agent.realtime.negotiation import (
     FAILED_AFTER,
     GAPS_S,
     HANG_UP_S,
+    IMPOLITE_WAIT_S,
     JITTER_RATIO,
     NO_ADDRESS_S,
     POLITE_WAIT_S,
@@ -39,8 +40,17 @@ def connected(*, polite: bool, now_s: float = 0.0) -> Negotiation:
     return side
 
 
-def test_the_impolite_side_offers_at_once():
-    assert Negotiation(polite=False).want(0.0) is Do.OFFER
+def test_the_impolite_side_waits_a_moment_for_an_offer_that_is_on_its_way():
+    side = Negotiation(polite=False)
+    assert side.want(10.0) is Do.NOTHING
+    assert side.expired(10.0 + IMPOLITE_WAIT_S - 0.01) is Do.NOTHING
+    assert side.expired(10.0 + IMPOLITE_WAIT_S) is Do.OFFER
+
+
+def test_an_offer_that_comes_in_that_moment_is_answered():
+    side = Negotiation(polite=False)
+    side.want(10.0)
+    assert side.offer_arrived(10.1, restarted=False) is Do.ANSWER
 
 
 def test_the_polite_side_waits_two_seconds_for_the_other():
