@@ -371,10 +371,10 @@ class Conversation:
         await reply.run()
         del self._replies[reply.id]
         if reply.audible:
-            # Where no sound could be heard at all (a caller who only reads), the caption was the answer.
-            heard = reply.heard() or reply.text
-            self._dialogue.agent_said(heard, interrupted=heard != reply.text)
-            self._report(Caption("agent", "", reply.id, heard, final=True, interrupted=heard != reply.text))
+            # Nobody stopped it. Where sound reached nobody (a caller who only reads, or is connecting still),
+            # the caption was the answer.
+            self._dialogue.agent_said(reply.text, interrupted=False)
+            self._report(Caption("agent", "", reply.id, reply.text, final=True))
         self._handle(ev.ReplyDone(reply.id))
 
     def _audible(self, reply: str) -> None:
