@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -26,6 +28,16 @@ settings.register_profile(
     "suite", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("suite")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Any:
+    """A timeout that goes off inside a callback of the event loop is swallowed there: it goes off again."""
+    armed = yield
+    remaining_s, _ = signal.getitimer(signal.ITIMER_REAL)
+    if remaining_s:
+        signal.setitimer(signal.ITIMER_REAL, remaining_s, 1.0)
+    return armed
 
 
 @dataclass(frozen=True)
