@@ -84,6 +84,15 @@ class VadOptions(Section):
     floor_dbfs: Annotated[float, Field(ge=-120, le=0)] = -55.0
 
 
+class EndpointOptions(Section):
+    #: The turn is never over before so much silence, however plainly it sounds over …
+    end_of_turn_min_ms: Annotated[int, Field(ge=64, le=5000)] = 200
+    #: … and always after so much, however plainly it does not.
+    end_of_turn_max_ms: Annotated[int, Field(ge=200, le=10_000)] = 1800
+    #: An ONNX model that judges by the sound whether a turn is over (see `pipelines.endpoint.model`).
+    end_of_turn_model: Path | None = None
+
+
 class TurnOptions(Section):
     #: Silence after which the segment so far is recognised and thought about on speculation.
     pause_ms: Annotated[int, Field(ge=32, le=5000)] = 200
