@@ -104,3 +104,10 @@ class TurnOptions(Section):
     max_segment_ms: Annotated[int, Field(ge=1000, le=30_000)] = 28_000
     #: How quiet the reply becomes while it is being decided whether the caller takes the floor.
     duck_db: Annotated[float, Field(ge=-60, le=0)] = -12.0
+
+
+class InterruptionOptions(Section):
+    """When speech over the reply interrupts it; the words decide as soon as there are some."""
+
+    #: Speech over the reply that takes the floor although the recogniser has not answered yet.
+    sustained_ms: Annotated[int, Field(ge=200, le=5000)] = 900

@@ -1,0 +1,6 @@
+"""Is somebody who speaks over the reply interrupting it? Pure: the floor and the listeners ask."""
+
+from pipelines.interruption.verdict import Overlap, Verdict, judge
+from pipelines.options import InterruptionOptions
+
+__all__ = ["InterruptionOptions", "Overlap", "Verdict", "judge"]
