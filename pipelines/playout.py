@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
-from pipelines.audio import Pcm
+from pipelines.audio import Pcm, Samples
 
 
 class Playout(Protocol):
     #: The level at which audio plays, 0 is as synthesised; a change is heard with the next frame.
     gain_db: float
+    #: Silent from the next frame on while true; then goes on where it stopped. `clear` ends it.
+    paused: bool
+    #: Called with all that is handed out, silence included, in order: 16 kHz mono blocks, and when each
+    #: block's first sample was handed out, on `time.monotonic` in ms. Must not block.
+    on_played: Callable[[Samples, float], None] | None
 
     async def push(self, pcm: Pcm) -> None:
         """Queue audio behind what is queued; waits while the buffer is full."""

@@ -37,7 +37,8 @@ class Block:
 class PlayoutBuffer:
     """Mono int16 samples at RATE_HZ, in the order pushed, taken 20 ms at a time.
 
-    At any time ``pushed_samples == taken_samples + cleared_samples + queued_samples``.
+    While `paused` silence is taken and what is queued stays; it goes on with the next sample, ramped over
+    10 ms. At any time ``pushed_samples == taken_samples + cleared_samples + queued_samples``.
     """
 
     def __init__(self) -> None:
@@ -45,6 +46,7 @@ class PlayoutBuffer:
         self._fade = _NO_SAMPLES
         self._gain_db = 0.0
         self._gain = 1.0
+        self._paused = False
         self.queued_samples = 0
         self.taken_samples = 0
         self.cleared_samples = 0
@@ -64,6 +66,17 @@ class PlayoutBuffer:
             raise ValueError(f"gain_db must be 0 or less (0 is full volume), got {gain_db}")
         self._gain_db = gain_db
 
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
+    @paused.setter
+    def paused(self, paused: bool) -> None:
+        if self._paused and not paused:
+            # Sound goes on in the middle of a wave: ramped like any change of gain.
+            self._gain = 0.0
+        self._paused = paused
+
     def push(self, samples: NDArray[np.int16]) -> None:
         """Append `samples`; the array is kept, so the caller must not change it afterwards."""
         if len(samples):
@@ -71,7 +84,11 @@ class PlayoutBuffer:
             self.queued_samples += len(samples)
 
     def clear(self) -> None:
-        """Forget everything queued. What was taken last still fades out, which needs nothing queued."""
+        """Forget everything queued. What was taken last still fades out, which needs nothing queued.
+
+        Ends a pause: what is pushed next plays.
+        """
+        self.paused = False
         self.cleared_samples += self.queued_samples
         self.queued_samples = 0
         self._queue.clear()
@@ -80,7 +97,7 @@ class PlayoutBuffer:
         """The next 20 ms, filled up with silence."""
         out = np.zeros(FRAME_SAMPLES, np.int16)
         filled = 0
-        while self._queue and filled < FRAME_SAMPLES:
+        while self._queue and filled < FRAME_SAMPLES and not self._paused:
             head = self._queue[0]
             room = FRAME_SAMPLES - filled
             out[filled : filled + len(head)] = head[:room]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -14,7 +16,8 @@ from prometheus_client import Counter
 from agent.realtime.fanout import Fanout, SourceTrack
 from agent.realtime.playout import RATE_HZ, Pacer, PlayoutBuffer
 from agent.realtime.resample import ToPlayoutRate
-from pipelines.audio import Pcm
+from agent.realtime.tap import ToSpeechRate
+from pipelines.audio import Pcm, Samples
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,10 @@ class AudioSource:
         self._max_samples = int(max_buffered_ms * RATE_HZ / 1000)
         self._buffer = PlayoutBuffer()
         self._resampler = ToPlayoutRate()
+        self._tap = ToSpeechRate()
+        #: Called with every 20 ms handed out, silence included, in order: 16 kHz mono, and when its first
+        #: sample was handed out, on `time.monotonic` in ms. On the event loop; must not block.
+        self.on_played: Callable[[Samples, float], None] | None = None
         self._changed = asyncio.Event()
         self._fanout = Fanout(on_change=self._changed.set)
         self._push_lock = asyncio.Lock()
@@ -131,6 +138,18 @@ class AudioSource:
     def gain_db(self, gain_db: float) -> None:
         self._buffer.gain_db = gain_db
 
+    @property
+    def paused(self) -> bool:
+        """Silent from the next frame on while true, and nothing is lost: it goes on where it stopped.
+
+        Meanwhile `push` and `drained` wait as they do for any audio not played yet. `clear` ends it.
+        """
+        return self._buffer.paused
+
+    @paused.setter
+    def paused(self, paused: bool) -> None:
+        self._buffer.paused = paused
+
     def new_track(self) -> SourceTrack:
         """A track for one connection. It plays from its first read on; stopping it ends only itself."""
         return self._fanout.new_track()
@@ -139,7 +158,10 @@ class AudioSource:
         loop = asyncio.get_running_loop()
         pacer = Pacer()
         while True:
-            self._fanout.send(self._buffer.take())
+            block = self._buffer.take()
+            self._fanout.send(block)
+            if self.on_played is not None:
+                self.on_played(self._tap.convert(block.samples), time.monotonic() * 1000)
             self._changed.set()
             resyncs = pacer.resyncs
             delay_s = pacer.delay_s(loop.time())

@@ -73,6 +73,33 @@ def test_nothing_queued_before_clear_is_in_the_next_frame():
     assert buffer.cleared_samples == 5000
 
 
+def test_a_pause_is_silent_at_once_and_loses_nothing():
+    buffer = PlayoutBuffer()
+    buffer.push(np.full(3 * FRAME_SAMPLES, 12_000, np.int16))
+    buffer.take()
+    buffer.paused = True
+    paused = [buffer.take() for _ in range(3)]
+    assert not any(block.audio_samples for block in paused)
+    assert not paused[0].samples[FADE_SAMPLES:].any()
+    assert not paused[1].samples.any()
+    assert buffer.queued_samples == 2 * FRAME_SAMPLES
+    buffer.paused = False
+    resumed = [buffer.take() for _ in range(2)]
+    assert [block.audio_samples for block in resumed] == [FRAME_SAMPLES] * 2
+    assert (resumed[0].samples[GAIN_RAMP_SAMPLES:] == 12_000).all()
+    joined = np.concatenate([b.samples for b in (*paused, *resumed)]).astype(int)
+    assert np.abs(np.diff(joined)).max() <= 12_000 / FADE_SAMPLES + 1
+
+
+def test_clear_ends_a_pause():
+    buffer = PlayoutBuffer()
+    buffer.push(np.full(100, 1000, np.int16))
+    buffer.paused = True
+    buffer.clear()
+    buffer.push(np.full(FRAME_SAMPLES, 1000, np.int16))
+    assert buffer.take().audio_samples == FRAME_SAMPLES
+
+
 def test_clear_before_anything_was_taken_leaves_pure_silence():
     buffer = PlayoutBuffer()
     buffer.push(np.full(5000, 20_000, np.int16))

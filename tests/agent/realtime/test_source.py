@@ -392,3 +392,61 @@ async def test_ducking_is_heard_in_the_next_frame():
 def test_a_bound_that_bounds_nothing_is_refused():
     with pytest.raises(ValueError, match="max_buffered_ms must be positive"):
         AudioSource(max_buffered_ms=0)
+
+
+@virtual
+async def test_a_pause_holds_the_sound_and_everybody_who_waits_for_it():
+    async with AudioSource(max_buffered_ms=100) as source:
+        listener = Listener(source)
+        await listener.heard(1)
+        pushing = asyncio.create_task(source.push(tone(400)))
+        await asyncio.sleep(0.1)
+        source.paused = True
+        played_ms, at = source.played_ms, len(listener.frames)
+        await listener.heard(at + 50)
+        assert not np.concatenate(listener.frames[at + 2 :]).any()
+        assert source.played_ms <= played_ms + 20
+        assert not pushing.done()
+        source.paused = False
+        await pushing
+        await source.drained()
+        assert source.played_ms == 400
+
+
+@virtual
+async def test_clearing_a_paused_source_releases_everybody_and_the_next_sound_plays():
+    async with AudioSource() as source:
+        listener = Listener(source)
+        await listener.heard(1)
+        await source.push(tone(400, level=20_000))
+        source.paused = True
+        waiting = asyncio.create_task(source.drained())
+        await asyncio.sleep(0.1)
+        source.clear()
+        await waiting
+        await source.push(tone(100))
+        await source.drained()
+        assert (listener.audio == 10_000).sum() == 4800
+
+
+@virtual
+async def test_the_tap_gives_what_was_played_at_the_rate_of_speech():
+    async with AudioSource() as source:
+        played: list[np.ndarray] = []
+        times_ms: list[float] = []
+
+        def on_played(samples, at_ms):
+            played.append(samples)
+            times_ms.append(at_ms)
+
+        source.on_played = on_played
+        wave = (8000 * np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000)).astype(np.int16)
+        await source.push(Pcm(wave, 48_000))
+        await source.drained()
+        await asyncio.sleep(0.1)
+        audio = np.concatenate(played)
+        assert abs(len(audio) - 320 * len(played)) <= 32
+        assert np.abs(audio).max() == pytest.approx(8000 / 32768, rel=0.02)
+        crossings = np.flatnonzero(np.diff(np.signbit(audio[1600:14_400])))
+        assert len(crossings) == pytest.approx(2 * 440 * 0.8, abs=2)
+        assert times_ms == sorted(times_ms)
