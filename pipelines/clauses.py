@@ -1,78 +1,156 @@
 """Cuts a stream of text into clauses that can be spoken on their own, the first as early as possible.
 
-A sentence always ends a clause. Inside a sentence a comma ends one only after enough words: few for the first
-clause of a reply, because somebody is waiting; more for the others, because a voice sounds better with more
-of the sentence before it.
+A voice sounds best with whole sentences, and somebody is waiting: so how much makes a clause depends on how
+much audio is ahead of the loudspeaker. With nothing ahead the first comma is good enough, even after one
+word; with a little, a comma after some words; with plenty, only the end of a sentence.
 """
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import dataclass
 
-#: Words after which a comma may end the first clause of a reply, and any later one.
-FIRST_MIN_WORDS = 3
+#: Audio ahead up to which a clause is wanted soon, and from which on only whole sentences are taken.
+#: A short clause lasts about half a second, a sentence about two: enough to write and synthesise the next.
+SOON_MS = 800.0
+PLENTY_MS = 2000.0
+#: Words that a comma needs before it: with little ahead, and with more.
+SOON_MIN_WORDS = 4
 LATER_MIN_WORDS = 9
-#: Longer clauses are cut between words: a voice synthesises a clause whole, and nobody should wait for that.
+#: Longer clauses are cut: a voice synthesises a clause whole, and nobody should wait for that.
 MAX_CHARS = 240
 
-# An end is only seen with the white space after it: "3." may become "3.5", "example." "example.com".
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s)|[。！？]|\n+")
-_CLAUSE_END = re.compile(r"[,;:](?=\s)|\s[–—-](?=\s)|—|[，；：]")
+# "3." may become "3.5", "example." "example.com": an end is seen with the white space after it, or, where
+# somebody is waiting, by `_is_plain_end`.
+_END = re.compile(
+    r"(?P<sentence>[.!?…]+[\"'”’»)\]]*(?=\s|$)|[。！？]|\n+)"
+    r"|(?P<clause>[,;:](?=\s|$)|\s[–—-](?=\s)|—|[，；：])"
+)
 _ABBREVIATION = re.compile(
-    r"(?:^|[\s(\"'])(?:mr|mrs|ms|dr|prof|st|mt|vs|etc|e\.g|i\.e|approx|dept|est|inc|ltd|co|jr|sr|no|vol|fig|[a-z])\.$",
+    r"(?:^|[\s(\"])(?:mr|mrs|ms|dr|prof|st|mt|vs|etc|approx|dept|est|inc|ltd|co|jr|sr|e\.g|i\.e|a\.m|p\.m"
+    r"|ca|bzw|usw|evtl|ggf|inkl|str|z\.\s?b|d\.\s?h|u\.\s?a|mme|mlle|p\.\s?ex|sra|srta|dra|ud|uds|p\.\s?ej"
+    r"|sig|sig\.ra|dott|ecc|[^\W\d_])\.$",
     re.IGNORECASE,
 )
+#: Words that are abbreviations before a number and may end a sentence otherwise: "No. 5", "No. Never."
+_BEFORE_NUMBER = re.compile(r"(?:^|[\s(\"'])(?:no|nr|núm|vol|fig|p|pp|pg|ch|sec|art|abb|ext|tel)\.$", re.I)
+_NEXT = re.compile(r"\s*(\S?)")
 _LIST_NUMBER = re.compile(r"(?:^|\n)\s*\d{1,3}\.$")
+_ORDINAL = re.compile(r"(?:^|[^\w.,])\d{1,3}\.$")
+#: Languages that write ordinals with a point: "am 3. Mai".
+_ORDINAL_POINT = frozenset(
+    ("de", "da", "nb", "nn", "no", "is", "fi", "et", "lv", "cs", "sk", "sl", "hr", "hu")
+)
+#: A word of letters alone before its last mark: no address, no number, no abbreviation with points inside.
+_PLAIN_WORD = re.compile(r"(?:^|[\s\"'“‘«(¿¡])(?:(?:[^\W\d_]+['’-])+[^\W\d_]+|[^\W\d_]{2,})[.!?…,;]+$")
 _WORD = re.compile(r"\w+")
 
 
+def loosens_in_ms(ahead_ms: float) -> float | None:
+    """How long, while audio plays, until `ClauseSplitter.take` may be content with less; None: never."""
+    for limit_ms in (PLENTY_MS, SOON_MS):
+        if ahead_ms >= limit_ms:
+            return ahead_ms - limit_ms
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    at: int
+    #: Ends a sentence, not just a clause in it.
+    sentence: bool
+
+
 class ClauseSplitter:
-    """Feed text as it streams; take clauses as they are complete. One splitter serves one reply."""
+    """Feed text as it streams; take a clause whenever the voice is ready for one. Serves one reply."""
 
-    def __init__(self) -> None:
+    def __init__(self, language: str | None = None) -> None:
+        """`language`: the two-letter code, or a longer tag, of the text; None: unknown."""
+        self._ordinal_point = language is not None and language[:2].lower() in _ORDINAL_POINT
         self._text = ""
-        self._min_words = FIRST_MIN_WORDS
+        self._ended = False
+        self._first = True
 
-    def feed(self, text: str) -> list[str]:
-        """Add text; returns the clauses it completes."""
+    def feed(self, text: str) -> None:
         self._text += text
-        clauses: list[str] = []
-        while (end := self._end()) is not None:
-            self._take(end, clauses)
-        return clauses
 
-    def flush(self) -> list[str]:
-        """No more text comes: returns what is left."""
-        clauses: list[str] = []
-        while len(self._text) > MAX_CHARS:
-            self._take(self._end() or self._cut(), clauses)
-        self._take(len(self._text), clauses)
-        return clauses
+    def end(self) -> None:
+        """No more text comes: what is left is a clause, too."""
+        self._ended = True
 
-    def _take(self, end: int, clauses: list[str]) -> None:
-        clause, self._text = self._text[:end].strip(), self._text[end:]
-        if _WORD.search(clause):
-            clauses.append(clause)
-            self._min_words = LATER_MIN_WORDS
+    @property
+    def waiting_chars(self) -> int:
+        """Text not taken yet."""
+        return len(self._text)
 
-    def _end(self) -> int | None:
-        """Where the first complete clause ends; None while there is none."""
-        ends = [m.end() for m in _SENTENCE_END.finditer(self._text) if self._is_sentence_end(m)]
-        sentence = ends[0] if ends else None
-        for match in _CLAUSE_END.finditer(self._text):
-            if sentence is not None and match.start() >= sentence:
+    @property
+    def done(self) -> bool:
+        """Everything there will ever be has been taken."""
+        return self._ended and not self._text
+
+    def take(self, ahead_ms: float = 0.0) -> str | None:
+        """The next clause; None while there is none good enough for `ahead_ms` of audio ahead."""
+        while (end := self._end(ahead_ms)) is not None:
+            clause, self._text = self._text[:end].strip(), self._text[end:]
+            if _WORD.search(clause):
+                self._first = False
+                return clause
+        return None
+
+    def _end(self, ahead_ms: float) -> int | None:
+        last = 0
+        for match in _END.finditer(self._text):
+            if match.end() > MAX_CHARS:
                 break
-            if len(_WORD.findall(self._text[: match.start()])) >= self._min_words:
-                return match.end()
-        if sentence is None and len(self._text) > MAX_CHARS:
-            return self._cut()
-        return sentence if sentence is None or sentence <= MAX_CHARS else self._cut()
+            end = self._judge(match, urgent=ahead_ms < SOON_MS)
+            if end is None:
+                continue
+            if end.sentence or self._words(end.at) >= self._min_words(ahead_ms):
+                return end.at
+            last = end.at
+        if len(self._text) > MAX_CHARS:
+            return last or self._cut()
+        return len(self._text) if self._ended and self._text else None
 
-    def _is_sentence_end(self, match: re.Match[str]) -> bool:
-        if match.group() != ".":
+    def _judge(self, match: re.Match[str], *, urgent: bool) -> _End | None:
+        """What `match` ends; None: nothing, or it cannot be told yet."""
+        sentence = match["sentence"] is not None
+        mark = match.group()
+        if match.end() == len(self._text) and not self._ended and not self._is_plain_end(match, urgent):
+            return None
+        if mark == "." and not self._is_full_stop(match.end()):
+            return None
+        return _End(match.end(), sentence)
+
+    def _is_plain_end(self, match: re.Match[str], urgent: bool) -> bool:
+        """Whether an end with nothing after it yet is one whatever follows."""
+        if match.group()[-1] in "\n—。！？，；：":
             return True
-        before = self._text[: match.end()]
-        return not (_ABBREVIATION.search(before) or _LIST_NUMBER.search(before))
+        return urgent and _PLAIN_WORD.search(self._text, 0, match.end()) is not None
+
+    def _is_full_stop(self, end: int) -> bool:
+        before = self._text[:end]
+        if _ABBREVIATION.search(before) or _LIST_NUMBER.search(before):
+            return False
+        if self._ordinal_point and _ORDINAL.search(before):
+            return self._ended and end == len(self._text)
+        if (number := _BEFORE_NUMBER.search(before)) is not None:
+            following = _NEXT.match(self._text, end)
+            next_char = following[1] if following else ""
+            # At the start "No." is an answer.
+            return not next_char.isdigit() and (bool(next_char) or self._ended or number.start() == 0)
+        return True
+
+    def _words(self, end: int) -> int:
+        return len(_WORD.findall(self._text, 0, end))
+
+    def _min_words(self, ahead_ms: float) -> float:
+        if self._first:
+            return 1
+        if ahead_ms < SOON_MS:
+            return SOON_MIN_WORDS
+        return LATER_MIN_WORDS if ahead_ms < PLENTY_MS else math.inf
 
     def _cut(self) -> int:
         """Where to cut a clause that is too long: between two words if there is such a place."""

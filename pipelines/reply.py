@@ -1,7 +1,6 @@
 """One answer on its way to the loudspeaker: text from the model, clauses, audio, through the gate.
 
-Everything is prepared ahead; the gate decides when it may sound. The stages hand over through a bounded
-queue, so a model that runs ahead of the voice waits instead of piling up text nobody may ever hear.
+Everything is prepared ahead (`pipelines.speech`); the gate decides when it may sound.
 """
 
 from __future__ import annotations
@@ -9,32 +8,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from typing import TypeAlias
-
-from prometheus_client import Counter
 
 from pipelines.base import EngineError
-from pipelines.clauses import ClauseSplitter
 from pipelines.dialogue import SpokenText
 from pipelines.llm.base import LanguageModel, Message, TextDelta, ToolCall
 from pipelines.playout import Playout
-from pipelines.speakable import speakable
+from pipelines.speech import ENGINE_FAILURES, Piece, Speech, TextSource
 from pipelines.tools import ToolBox
 from pipelines.tts.base import TextToSpeech
 
-_log = logging.getLogger(__name__)
-ENGINE_FAILURES = Counter("voice_agent_engine_failures_total", "Engine failures met in a call", ["kind"])
+__all__ = ["ENGINE_FAILURES", "Reply", "TextSource", "fixed_text", "thought_text"]
 
-#: Clauses the model may be ahead of the voice.
-MAX_CLAUSES_AHEAD = 4
+_log = logging.getLogger(__name__)
+
 #: Rounds of tool calls in one reply; a model that still wants more is not going to answer.
 MAX_TOOL_ROUNDS = 4
 
 _WORD = re.compile(r"\w")
-
-TextSource: TypeAlias = AsyncGenerator[str, None]
 
 
 class Reply:
@@ -42,7 +34,7 @@ class Reply:
 
     `on_audible` is called right before the first sound is pushed, `on_text` with the text spoken so far,
     `on_first_clause` and `on_first_audio` when the first of each is there, `on_problem` with plain words for
-    the people in the room.
+    the people in the room. `language` is the tag of what the model writes; None: what the voice speaks.
     """
 
     def __init__(
@@ -58,22 +50,26 @@ class Reply:
         on_first_clause: Callable[[], None],
         on_first_audio: Callable[[], None],
         on_problem: Callable[[str], None],
+        language: str | None = None,
     ) -> None:
         self.id = reply_id
         self.gate = gate
         self.audible = False
         self._text = text
-        self._voice = voice
         self._playout = playout
         self._on_audible = on_audible
         self._on_text = on_text
-        self._on_first_clause = on_first_clause
-        self._on_first_audio = on_first_audio
-        self._on_problem = on_problem
+        self._speech = Speech(
+            voice,
+            playout,
+            gate=gate,
+            language=language,
+            on_first_clause=on_first_clause,
+            on_first_audio=on_first_audio,
+            on_problem=on_problem,
+        )
         self._spoken = SpokenText()
         self._from_ms = 0.0
-        self._broken = False
-        self._written = False
 
     @property
     def text(self) -> str:
@@ -86,64 +82,29 @@ class Reply:
 
     async def run(self) -> None:
         """Returns when the last sample was played, or when there was nothing to say."""
-        clauses: asyncio.Queue[str | None] = asyncio.Queue(MAX_CLAUSES_AHEAD)
         async with asyncio.TaskGroup() as stages:
-            stages.create_task(self._write(clauses))
-            while (clause := await clauses.get()) is not None:
-                await self._speak(clause)
+            stages.create_task(self._speech.write(self._text))
+            stages.create_task(self._speech.speak())
+            async with aclosing(self._speech.pieces()) as pieces:
+                async for piece in pieces:
+                    await self._open()
+                    await self._play(piece)
         await self._open()
         await self._playout.flush()
         await self._playout.drained()
 
-    async def _write(self, clauses: asyncio.Queue[str | None]) -> None:
-        splitter = ClauseSplitter()
-        async with aclosing(self._text) as texts:
-            async for text in texts:
-                for clause in splitter.feed(text):
-                    await self._hand_over(clause, clauses)
-        for clause in splitter.flush():
-            await self._hand_over(clause, clauses)
-        await clauses.put(None)
-
-    async def _hand_over(self, clause: str, clauses: asyncio.Queue[str | None]) -> None:
-        if not self._written:
-            self._written = True
-            self._on_first_clause()
-        await clauses.put(clause)
-
-    async def _speak(self, clause: str) -> None:
-        duration_ms = 0.0
-        try:
-            async with aclosing(self._voice.synthesize(speakable(clause))) as audio:
-                async for pcm in audio:
-                    if not self.audible:
-                        self._on_first_audio()
-                    await self._open()
-                    self._sound()
-                    if not duration_ms:
-                        self._spoken.add(clause, 0.0)
-                        self._on_text(self.id, self.text)
-                    duration_ms += pcm.duration_ms
-                    self._spoken.extend(pcm.duration_ms)
-                    await self._playout.push(pcm)
-        except EngineError as error:
-            _log.warning("the voice failed: %s", error)
-            ENGINE_FAILURES.labels("tts").inc()
-            if not self._broken:
-                self._broken = True
-                self._on_problem("The voice is broken at the moment; please read the captions.")
-        if not duration_ms:
-            # Nothing to hear (an emoji, a broken voice): the caption is all there is of it.
-            await self._open()
-            self._sound()
-            self._spoken.add(clause, 0.0)
-            self._on_text(self.id, self.text)
-
-    def _sound(self) -> None:
+    async def _play(self, piece: Piece) -> None:
         if not self.audible:
             self.audible = True
             self._from_ms = self._playout.played_ms + self._playout.queued_ms
             self._on_audible(self.id)
+        if piece.first:
+            self._spoken.add(piece.clause, 0.0)
+            self._on_text(self.id, self.text)
+        self._speech.taken(piece)
+        if piece.pcm:
+            self._spoken.extend(piece.pcm.duration_ms)
+            await self._playout.push(piece.pcm)
 
     async def _open(self) -> None:
         # The gate may close again between its opening and our turn on the loop.

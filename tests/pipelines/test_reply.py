@@ -1,0 +1,181 @@
+"""Replies through the real playout: what is made when, what is heard, and what happens when a voice fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY
+
+from agent.realtime import AudioSource
+from pipelines import speech
+from pipelines.audio import Pcm
+from pipelines.base import EngineInfo
+from pipelines.reply import Reply, TextSource, fixed_text
+from pipelines.speech import MAX_HELD_MS
+from pipelines.tts.base import TextToSpeech
+
+
+class Tones:
+    """A voice of 60 ms a letter, so that it is known how long everything is."""
+
+    MS_A_LETTER = 60
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.made = asyncio.Event()
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo("tts", "tones", "tones", "test", ("en",))
+
+    async def synthesize(self, text: str) -> AsyncGenerator[Pcm, None]:
+        self.asked.append(text)
+        samples = np.full(len(text) * self.MS_A_LETTER * 16, 1000, np.int16)
+        yield Pcm(samples, 16_000)
+        self.made.set()
+
+    async def close(self) -> None:
+        pass
+
+
+class Hanging(Tones):
+    async def synthesize(self, text: str) -> AsyncGenerator[Pcm, None]:
+        self.asked.append(text)
+        await asyncio.Event().wait()
+        yield Pcm(np.zeros(1, np.int16), 16_000)
+
+
+@dataclass
+class Seen:
+    """What a reply told."""
+
+    events: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self.changed.clear()
+            await self.changed.wait()
+
+
+@asynccontextmanager
+async def replying(
+    text: TextSource, voice: TextToSpeech, **options: object
+) -> AsyncIterator[tuple[Reply, Seen, AudioSource]]:
+    """A reply on its way, with somebody listening; stopped when the block ends."""
+    seen = Seen()
+
+    def saw(what: str) -> None:
+        seen.events.append(what)
+        seen.changed.set()
+
+    def on_text(_: str, text: str) -> None:
+        seen.texts.append(text)
+        seen.changed.set()
+
+    async with AudioSource() as playout:
+        track = playout.new_track()
+        reply = Reply(
+            "r",
+            text,
+            voice,
+            playout,
+            gate=asyncio.Event(),
+            on_audible=lambda _: saw("audible"),
+            on_text=on_text,
+            on_first_clause=lambda: saw("clause"),
+            on_first_audio=lambda: saw("audio"),
+            on_problem=seen.problems.append,
+            **options,  # type: ignore[arg-type]
+        )
+
+        async def listen() -> None:
+            while True:
+                await track.recv()
+
+        async def run() -> None:
+            await reply.run()
+            saw("done")
+
+        tasks = [asyncio.create_task(listen()), asyncio.create_task(run())]
+        yield reply, seen, playout
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_the_first_word_is_spoken_while_the_rest_is_being_written() -> None:
+    more = asyncio.Event()
+
+    async def writing() -> TextSource:
+        yield "Sure"
+        yield ","
+        await more.wait()
+        yield " here you are."
+
+    voice = Tones()
+    async with replying(writing(), voice) as (reply, seen, _):
+        reply.gate.set()
+        await seen.until(lambda: "audible" in seen.events)
+        assert voice.asked == ["Sure,"]
+        more.set()
+        await seen.until(lambda: "done" in seen.events)
+        assert voice.asked == ["Sure,", "here you are."]
+        assert seen.texts == ["Sure,", "Sure, here you are."]
+        assert seen.events == ["clause", "audio", "audible", "done"]
+        assert reply.heard() == "Sure, here you are."
+
+
+async def test_before_the_gate_opens_a_bounded_part_is_made_and_nothing_sounds() -> None:
+    voice = Tones()
+    text = "This is one of many sentences. " * 20
+    async with replying(fixed_text(text), voice) as (reply, seen, playout):
+        # A sentence is 1.8 s: with two of them there is enough for a reply that may never sound.
+        while len(voice.asked) * 1800 < MAX_HELD_MS:
+            voice.made.clear()
+            await voice.made.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(voice.asked) == 2
+        assert playout.queued_ms == 0
+        assert seen.events == ["clause", "audio"]
+        reply.gate.set()
+        await seen.until(lambda: "audible" in seen.events)
+        while len(voice.asked) == 2:
+            voice.made.clear()
+            await voice.made.wait()
+
+
+async def test_text_that_runs_out_of_time_is_said_as_it_stands() -> None:
+    async def writing() -> TextSource:
+        yield "All right. "
+        yield "There are many things that I could say about it, "
+        await asyncio.Event().wait()
+
+    voice = Tones()
+    async with replying(writing(), voice) as (reply, seen, _):
+        reply.gate.set()
+        await seen.until(lambda: len(seen.texts) == 2)
+        assert voice.asked[1] == "There are many things that I could say about it,"
+
+
+async def test_a_voice_that_hangs_is_given_up_and_the_reply_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(speech, "TTS_TIMEOUT_S", 0.05)
+    before = REGISTRY.get_sample_value("voice_agent_tts_timeouts_total") or 0
+    voice = Hanging()
+    async with replying(fixed_text("One. Two. Three."), voice) as (reply, seen, _):
+        reply.gate.set()
+        await seen.until(lambda: "done" in seen.events)
+        assert seen.texts[-1] == reply.text == "One. Two. Three."
+        assert voice.asked == ["One."], "the rest would wait as long"
+        assert len(seen.problems) == 1
+    assert REGISTRY.get_sample_value("voice_agent_tts_timeouts_total") == before + 1
