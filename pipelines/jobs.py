@@ -1,8 +1,9 @@
 """Blocking model calls on a few threads, behind a bounded queue that knows what is urgent.
 
-What waits is ordered by one rule: decisive jobs (somebody is waiting for the result) before speculative ones
-(the result may be thrown away), each in order of arrival. When the queue is full a decisive job takes the
-place of the oldest waiting speculative one, which fails as busy; any other job is refused.
+Decisive jobs (somebody is waiting for the result) go before speculative ones (the result may be thrown away).
+Decisive ones run in order of arrival; of the speculative ones the newest is first, because the longer a guess
+waits the less likely it is still wanted. When the queue is full a new job takes the place of the oldest
+waiting speculative one, which fails as busy; where none is waiting it is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from pipelines.base import EngineBusyError, EngineError
 
@@ -33,22 +34,48 @@ _WAIT = Histogram(
     ("queue", "priority"),
     buckets=_BUCKETS_S,
 )
+_WAIT_P95 = Gauge(
+    "voice_agent_engine_wait_p95_seconds",
+    "95 % of the last 200 model calls that ran waited no longer than this for a thread",
+    ("queue",),
+)
+_RECENT = 200
 _RUN = Histogram(
     "voice_agent_engine_run_seconds", "Time a model call ran on its thread", ("queue",), buckets=_BUCKETS_S
 )
 _JOBS = Counter(
     "voice_agent_engine_jobs_total",
-    "Model calls by outcome: done, failed, refused (queue full), dropped (cancelled before it ran)",
+    "Model calls by outcome: done, failed, refused (queue full), dropped (nobody wanted the result any more)",
     ("queue", "outcome"),
 )
 
 
+class JobDroppedError(EngineError):
+    """Nobody wants the result any more. A call may raise it to stop half way."""
+
+
 @dataclass(eq=False, slots=True)
-class _Job(Generic[T]):
+class Job(Generic[T]):
+    """One call in a `JobQueue`."""
+
     call: Callable[[], T]
     decisive: bool
     result: Future[T] = field(default_factory=Future)
     since: float = field(default_factory=time.monotonic)
+
+    async def wait(self) -> T:
+        """The call's result, or what it failed with. Cancelling the caller leaves the job as it is."""
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+
+        def wake(_: Future[T]) -> None:
+            # A loop that has ended has nobody left to wake.
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(done.set)
+
+        self.result.add_done_callback(wake)
+        await done.wait()
+        return self.result.result()
 
 
 class JobQueue:
@@ -56,11 +83,13 @@ class JobQueue:
 
     def __init__(self, name: str, *, workers: int, max_waiting: int) -> None:
         self._name = name
+        self._workers = workers
         self._limit = workers + max_waiting
         self._lock = threading.Lock()
-        self._urgent: deque[_Job[Any]] = deque()
-        self._speculative: deque[_Job[Any]] = deque()
+        self._urgent: deque[Job[Any]] = deque()
+        self._speculative: deque[Job[Any]] = deque()
         self._running = 0
+        self._waits: deque[float] = deque(maxlen=_RECENT)
         self._closed = False
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix=name)
 
@@ -69,18 +98,45 @@ class JobQueue:
         """Jobs accepted and not yet started."""
         return len(self._urgent) + len(self._speculative)
 
+    @property
+    def is_free(self) -> bool:
+        """Whether a job would start at once."""
+        return not self.waiting and self._running < self._workers
+
     async def run(self, call: Callable[[], T], *, decisive: bool = True) -> T:
         """Run `call` on a thread and return what it returns.
 
         Cancelling the caller drops a job that still waits; one that already runs finishes unseen. Raises
         `EngineBusyError` when the queue is full, and `EngineError` for anything that `call` raises.
         """
-        job = _Job(call, decisive)
-        self._accept(job)
+        job = self.submit(call, decisive=decisive)
         try:
-            return await asyncio.wrap_future(job.result)
+            return await job.wait()
         finally:
-            self._forget(job)
+            self.drop(job)
+
+    def submit(self, call: Callable[[], T], *, decisive: bool) -> Job[T]:
+        """Queue `call` and return at once; errors as in `run`. Whoever submits a job keeps or drops it."""
+        job = Job(call, decisive)
+        self._accept(job)
+        return job
+
+    def hurry(self, job: Job[Any]) -> None:
+        """Somebody is waiting for `job` now: if it has not started, it becomes a decisive one."""
+        with self._lock:
+            if job in self._speculative:
+                self._speculative.remove(job)
+                self._urgent.append(job)
+                job.decisive = True
+
+    def drop(self, job: Job[Any]) -> None:
+        """Give the place of a job that still waits back at once; any other stays as it is."""
+        with self._lock:
+            queue = self._urgent if job.decisive else self._speculative
+            if job not in queue:
+                return
+            queue.remove(job)
+        self._fail(job, JobDroppedError(f"{self._name}: nobody waits for this any more"), "dropped")
 
     async def close(self) -> None:
         """Fail what waits, let what runs finish, and join the threads. Idempotent."""
@@ -93,13 +149,13 @@ class JobQueue:
             self._fail(job, EngineError(f"{self._name} is shutting down"), "dropped")
         await asyncio.to_thread(self._threads.shutdown, wait=True)
 
-    def _accept(self, job: _Job[Any]) -> None:
-        displaced: _Job[Any] | None = None
+    def _accept(self, job: Job[Any]) -> None:
+        displaced: Job[Any] | None = None
         with self._lock:
             if self._closed:
                 raise EngineError(f"{self._name} is shut down")
             if self._running + self.waiting >= self._limit:
-                if not job.decisive or not self._speculative:
+                if not self._speculative:
                     _JOBS.labels(self._name, "refused").inc()
                     raise EngineBusyError(f"{self._name} is busy: {self.waiting} calls are waiting already")
                 displaced = self._speculative.popleft()
@@ -107,21 +163,17 @@ class JobQueue:
             # One turn of a thread for each job; which job it takes is decided when the turn comes.
             self._threads.submit(self._take_turn)
         if displaced is not None:
-            busy = EngineBusyError(f"{self._name} is busy: gave way to a more urgent call")
+            busy = EngineBusyError(f"{self._name} is busy: gave way to a newer call")
             self._fail(displaced, busy, "refused")
 
     def _take_turn(self) -> None:
         with self._lock:
-            waiting = self._urgent or self._speculative
-            if not waiting:
+            if not self.waiting:
                 return
-            job = waiting.popleft()
-            if not job.result.set_running_or_notify_cancel():
-                _JOBS.labels(self._name, "dropped").inc()
-                return
+            job = self._urgent.popleft() if self._urgent else self._speculative.pop()
             self._running += 1
-        started = time.monotonic()
-        _WAIT.labels(self._name, "decisive" if job.decisive else "speculative").observe(started - job.since)
+            started = time.monotonic()
+            self._waited(job, started - job.since)
         try:
             value = job.call()
         except EngineError as error:
@@ -136,25 +188,20 @@ class JobQueue:
             self._finish(job, started, None)
             job.result.set_result(value)
 
-    def _finish(self, job: _Job[Any], started: float, error: EngineError | None) -> None:
+    def _waited(self, job: Job[Any], wait_s: float) -> None:
+        _WAIT.labels(self._name, "decisive" if job.decisive else "speculative").observe(wait_s)
+        self._waits.append(wait_s)
+        _WAIT_P95.labels(self._name).set(sorted(self._waits)[int(0.95 * (len(self._waits) - 1))])
+
+    def _finish(self, job: Job[Any], started: float, error: EngineError | None) -> None:
         with self._lock:
             self._running -= 1
         _RUN.labels(self._name).observe(time.monotonic() - started)
-        _JOBS.labels(self._name, "failed" if error else "done").inc()
+        outcome = "dropped" if isinstance(error, JobDroppedError) else "failed" if error else "done"
+        _JOBS.labels(self._name, outcome).inc()
         if error is not None:
             job.result.set_exception(error)
 
-    def _forget(self, job: _Job[Any]) -> None:
-        """Give the place of a job whose caller went away back at once."""
-        if job.result.done() and not job.result.cancelled():
-            return
-        with self._lock:
-            queue = self._urgent if job.decisive else self._speculative
-            if job in queue:
-                queue.remove(job)
-                _JOBS.labels(self._name, "dropped").inc()
-
-    def _fail(self, job: _Job[Any], error: EngineError, outcome: str) -> None:
-        if job.result.set_running_or_notify_cancel():
-            job.result.set_exception(error)
+    def _fail(self, job: Job[Any], error: EngineError, outcome: str) -> None:
         _JOBS.labels(self._name, outcome).inc()
+        job.result.set_exception(error)

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from pipelines.base import EngineBusyError, EngineError
-from pipelines.jobs import JobQueue
+from pipelines.jobs import JobDroppedError, JobQueue
 
 
 class Gate:
@@ -51,6 +51,11 @@ async def submit(queue: JobQueue, call: Callable[[], object], *, decisive: bool)
     return task
 
 
+def outcomes(outcome: str) -> float:
+    labels = {"queue": "test-queue", "outcome": outcome}
+    return REGISTRY.get_sample_value("voice_agent_engine_jobs_total", labels) or 0.0
+
+
 async def test_returns_what_the_call_returns_from_another_thread(queue: JobQueue) -> None:
     assert await queue.run(threading.get_ident) != threading.get_ident()
 
@@ -86,12 +91,71 @@ async def test_a_decisive_job_takes_the_place_of_the_oldest_speculative_one(
     assert ran == ["sure", "younger"]
 
 
-async def test_a_speculative_job_displaces_nobody(queue: JobQueue, gate: Gate) -> None:
-    waiting = [await submit(queue, lambda: None, decisive=False) for _ in range(2)]
+async def test_of_the_guesses_the_newest_is_first_and_pushes_out_the_oldest(
+    queue: JobQueue, gate: Gate
+) -> None:
+    ran: list[str] = []
+    stale = await submit(queue, lambda: ran.append("stale"), decisive=False)
+    older = await submit(queue, lambda: ran.append("older"), decisive=False)
+    newest = await submit(queue, lambda: ran.append("newest"), decisive=False)
+    with pytest.raises(EngineBusyError, match="newer"):
+        await stale
+    gate.opened.set()
+    await asyncio.gather(older, newest)
+    assert ran == ["newest", "older"]
+
+
+async def test_a_guess_displaces_nobody_who_is_waited_for(queue: JobQueue, gate: Gate) -> None:
+    waiting = [await submit(queue, lambda: None, decisive=True) for _ in range(2)]
     with pytest.raises(EngineBusyError):
         await queue.run(lambda: None, decisive=False)
     gate.opened.set()
     await asyncio.gather(*waiting)
+
+
+async def test_a_guess_that_somebody_waits_for_now_goes_first(queue: JobQueue, gate: Gate) -> None:
+    ran: list[str] = []
+    guess = queue.submit(lambda: ran.append("guess"), decisive=False)
+    newer = queue.submit(lambda: ran.append("newer"), decisive=False)
+    queue.hurry(guess)
+    gate.opened.set()
+    await asyncio.gather(guess.wait(), newer.wait())
+    assert ran == ["guess", "newer"]
+    assert guess.decisive
+
+
+async def test_one_job_may_be_waited_for_by_many_and_outlives_any_of_them(
+    queue: JobQueue, gate: Gate
+) -> None:
+    job = queue.submit(lambda: 7, decisive=True)
+    impatient, patient = (asyncio.create_task(job.wait()) for _ in range(2))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    gate.opened.set()
+    assert await patient == 7
+
+
+async def test_a_call_may_stop_half_way_when_nobody_wants_it(queue: JobQueue) -> None:
+    def give_up() -> None:
+        raise JobDroppedError("nobody")
+
+    before = outcomes("dropped")
+    with pytest.raises(JobDroppedError):
+        await queue.run(give_up)
+    assert outcomes("dropped") == before + 1
+
+
+async def test_how_long_most_jobs_wait_is_a_metric(queue: JobQueue, gate: Gate) -> None:
+    behind_the_gate = await submit(queue, lambda: None, decisive=True)
+    await asyncio.to_thread(threading.Event().wait, 0.01)
+    gate.opened.set()
+    await behind_the_gate
+    for _ in range(3):
+        await queue.run(lambda: None)
+    labels = {"queue": "test-queue"}
+    p95_s = REGISTRY.get_sample_value("voice_agent_engine_wait_p95_seconds", labels)
+    assert p95_s is not None
+    assert 0 < p95_s <= max(queue._waits)
 
 
 async def test_a_cancelled_job_that_waits_never_runs_and_frees_its_place(queue: JobQueue, gate: Gate) -> None:
@@ -150,14 +214,10 @@ async def test_closing_fails_what_waits_and_joins_what_runs(queue: JobQueue, gat
 
 
 async def test_every_outcome_is_counted(queue: JobQueue) -> None:
-    def count(outcome: str) -> float:
-        labels = {"queue": "test-queue", "outcome": outcome}
-        return REGISTRY.get_sample_value("voice_agent_engine_jobs_total", labels) or 0.0
-
     def waits() -> float:
         labels = {"queue": "test-queue", "priority": "speculative"}
         return REGISTRY.get_sample_value("voice_agent_engine_wait_seconds_count", labels) or 0.0
 
-    done, seen = count("done"), waits()
+    done, seen = outcomes("done"), waits()
     await queue.run(lambda: None, decisive=False)
-    assert (count("done"), waits()) == (done + 1, seen + 1)
+    assert (outcomes("done"), waits()) == (done + 1, seen + 1)
