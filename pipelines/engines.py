@@ -21,6 +21,7 @@ from pipelines.models import PIPER_EXAMPLES, ModelStore, Progress, UnknownModelE
 from pipelines.options import LlmOptions, ModelsOptions, SttOptions, TtsOptions
 from pipelines.stt.base import SpeechToText
 from pipelines.tts.base import TextToSpeech
+from pipelines.tts.cache import PhraseCache
 
 __all__ = ["EngineClass", "Engines", "Progress", "engine_class", "engine_names"]
 
@@ -103,7 +104,7 @@ class Engines:
             stack.push_async_callback(engines.stt.close)
             engines.llm = await _load_llm(llm, store)
             stack.push_async_callback(engines.llm.close)
-            engines.tts = await _load_tts(tts, store)
+            engines.tts = PhraseCache(await _load_tts(tts, store))
             stack.push_async_callback(engines.tts.close)
             engines._stack = stack.pop_all()
         for info in engines.report():
@@ -155,9 +156,10 @@ class Engines:
     async def _new_voice(self, name: str) -> TextToSpeech:
         options = self._tts_options.model_copy(update={"voice": name})
         engine = "piper" if options.engine == AUTO else options.engine
-        voice: TextToSpeech = await engine_class("tts", engine).load(
+        loaded = await engine_class("tts", engine).load(
             options, models=self._models, reason="asked for by a call"
         )
+        voice = PhraseCache(loaded)
         self._stack.push_async_callback(voice.close)
         return voice
 

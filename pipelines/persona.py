@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
+
+#: A few words to say.
+Phrase: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Persona(BaseModel):
@@ -33,7 +36,22 @@ class Persona(BaseModel):
     sorry_no_answer: str = "I am sorry, I cannot think of an answer right now. Please try again in a moment."
     #: Said once to a caller when the recogniser does not speak `language`.
     sorry_language: str = "I am sorry, I can only understand English here."
+    #: Said when an answer is due and not ready within `filler_after_ms`; None: never.
+    fillers: Annotated[tuple[Phrase, ...], Field(max_length=20)] = ("Let me see.", "One moment.")
+    filler_after_ms: Annotated[int, Field(ge=100, le=60_000)] | None = None
     #: The dialogue keeps this many of its last messages.
     max_messages: Annotated[int, Field(ge=2, le=1000)] = 60
     #: The agent leaves when it has been alone this long.
     leave_after_empty_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+
+    @property
+    def set_phrases(self) -> tuple[str, ...]:
+        """Everything that is said word for word, the most urgent first."""
+        fillers = self.fillers if self.filler_after_ms is not None else ()
+        return (
+            self.greeting,
+            *fillers,
+            self.sorry_not_understood,
+            self.sorry_no_answer,
+            self.sorry_language,
+        )

@@ -11,17 +11,22 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
+from prometheus_client import Counter
+
 from pipelines.base import EngineError
 from pipelines.dialogue import SpokenText
+from pipelines.filler import Fillers
 from pipelines.llm.base import LanguageModel, Message, TextDelta, ToolCall
 from pipelines.playout import Playout
-from pipelines.speech import ENGINE_FAILURES, Piece, Speech, TextSource
+from pipelines.speakable import speakable
+from pipelines.speech import ENGINE_FAILURES, TTS_TIMEOUT_S, Piece, Speech, TextSource
 from pipelines.tools import ToolBox
 from pipelines.tts.base import TextToSpeech
 
 __all__ = ["ENGINE_FAILURES", "Reply", "TextSource", "fixed_text", "thought_text"]
 
 _log = logging.getLogger(__name__)
+_FILLERS = Counter("voice_agent_fillers_total", "Fillers said because an answer was not ready")
 
 #: Rounds of tool calls in one reply; a model that still wants more is not going to answer.
 MAX_TOOL_ROUNDS = 4
@@ -35,6 +40,9 @@ class Reply:
     `on_audible` is called right before the first sound is pushed, `on_text` with the text spoken so far,
     `on_first_clause` and `on_first_audio` when the first of each is there, `on_problem` with plain words for
     the people in the room. `language` is the tag of what the model writes; None: what the voice speaks.
+
+    With `fillers`, a released reply that has no audio in time says one first: `on_filler` is called right
+    before it, it is part of neither the text nor what was heard, and the answer plays behind it.
     """
 
     def __init__(
@@ -51,10 +59,19 @@ class Reply:
         on_first_audio: Callable[[], None],
         on_problem: Callable[[str], None],
         language: str | None = None,
+        fillers: Fillers | None = None,
+        on_filler: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.id = reply_id
         self.gate = gate
+        #: Whether anything has sounded, be it a filler.
         self.audible = False
+        self._answering = False
+        self._fillers = fillers
+        self._on_filler = on_filler
+        self._mouth = asyncio.Lock()
+        self._voice = voice
+        self._language = language
         self._text = text
         self._playout = playout
         self._on_audible = on_audible
@@ -78,33 +95,59 @@ class Reply:
 
     def heard(self) -> str:
         """The words that have been played."""
-        return self._spoken.heard(self._playout.played_ms - self._from_ms) if self.audible else ""
+        return self._spoken.heard(self._playout.played_ms - self._from_ms) if self._answering else ""
 
     async def run(self) -> None:
         """Returns when the last sample was played, or when there was nothing to say."""
         async with asyncio.TaskGroup() as stages:
             stages.create_task(self._speech.write(self._text))
             stages.create_task(self._speech.speak())
+            filling = stages.create_task(self._fill(self._fillers)) if self._fillers else None
             async with aclosing(self._speech.pieces()) as pieces:
                 async for piece in pieces:
-                    await self._open()
                     await self._play(piece)
+            if filling:
+                filling.cancel()
         await self._open()
         await self._playout.flush()
         await self._playout.drained()
 
     async def _play(self, piece: Piece) -> None:
-        if not self.audible:
+        async with self._mouth:
+            await self._open()
+            if not self._answering:
+                self._answering = self.audible = True
+                self._from_ms = self._playout.played_ms + self._playout.queued_ms
+                self._on_audible(self.id)
+            if piece.first:
+                self._spoken.add(piece.clause, 0.0)
+                self._on_text(self.id, self.text)
+            self._speech.taken(piece)
+            if piece.pcm:
+                self._spoken.extend(piece.pcm.duration_ms)
+                await self._playout.push(piece.pcm)
+
+    async def _fill(self, fillers: Fillers) -> None:
+        await self._open()
+        await asyncio.sleep(fillers.after_ms / 1000)
+        if self._speech.audible or (phrase := fillers.take()) is None:
+            return
+        try:
+            async with asyncio.timeout(TTS_TIMEOUT_S):
+                async with aclosing(self._voice.synthesize(speakable(phrase))) as audio:
+                    pieces = [pcm async for pcm in audio]
+        except (EngineError, TimeoutError) as error:
+            # If the voice is broken the answer will say so.
+            _log.info("no filler: %s", type(error).__name__)
+            return
+        async with self._mouth:
+            if self._speech.audible or not self.gate.is_set() or not pieces:
+                return
             self.audible = True
-            self._from_ms = self._playout.played_ms + self._playout.queued_ms
-            self._on_audible(self.id)
-        if piece.first:
-            self._spoken.add(piece.clause, 0.0)
-            self._on_text(self.id, self.text)
-        self._speech.taken(piece)
-        if piece.pcm:
-            self._spoken.extend(piece.pcm.duration_ms)
-            await self._playout.push(piece.pcm)
+            _FILLERS.inc()
+            self._on_filler(self.id)
+            for pcm in pieces:
+                await self._playout.push(pcm)
 
     async def _open(self) -> None:
         # The gate may close again between its opening and our turn on the loop.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -22,6 +22,7 @@ from pipelines.clauses import ClauseSplitter, loosens_in_ms
 from pipelines.playout import Playout
 from pipelines.speakable import speakable
 from pipelines.tts.base import TextToSpeech
+from pipelines.tts.cache import PhraseCache
 
 _log = logging.getLogger(__name__)
 ENGINE_FAILURES = Counter("voice_agent_engine_failures_total", "Engine failures met in a call", ["kind"])
@@ -177,13 +178,16 @@ class Speech:
             self._on_problem("The voice is broken at the moment; please read the captions.")
 
 
-async def rehearse(voice: TextToSpeech, text: str, language: str | None) -> None:
-    """Synthesise `text` as a reply would, for the cache in front of `voice`. Raises like `synthesize`."""
-    splitter = ClauseSplitter(language)
-    splitter.feed(text)
-    splitter.end()
-    ahead_ms = 0.0
-    while (clause := splitter.take(ahead_ms)) is not None:
-        async with aclosing(voice.synthesize(speakable(clause))) as audio:
-            async for pcm in audio:
-                ahead_ms += pcm.duration_ms
+async def rehearse(voice: PhraseCache, texts: Iterable[str], language: str | None) -> None:
+    """Synthesise `texts` clause by clause, as replies would, so that they are kept when they are wanted."""
+    try:
+        for text in texts:
+            splitter = ClauseSplitter(language)
+            splitter.feed(text)
+            splitter.end()
+            ahead_ms = 0.0
+            while (clause := splitter.take(ahead_ms)) is not None:
+                ahead_ms += await voice.prepare(speakable(clause))
+    except EngineError as error:
+        # Whoever needs the phrase will find out, too, and says so in the call.
+        _log.info("phrases could not be prepared: %s", error)

@@ -21,6 +21,7 @@ from pipelines import events as ev
 from pipelines.audio import Samples
 from pipelines.base import EngineError
 from pipelines.dialogue import Dialogue
+from pipelines.filler import Fillers
 from pipelines.floor import AgentHas, CallerHas, Contested, Open, Thinking
 from pipelines.listener import MAX_LAG_MS, Listener
 from pipelines.llm.base import LanguageModel
@@ -29,10 +30,12 @@ from pipelines.persona import Persona
 from pipelines.playout import Playout
 from pipelines.reply import ENGINE_FAILURES, Reply, TextSource, fixed_text, thought_text
 from pipelines.reports import Caption, Latency, Problem, Report, State, StateChanged
+from pipelines.speech import rehearse
 from pipelines.stt.base import Recognition, SpeechToText
 from pipelines.timeline import Step, Timeline
 from pipelines.tools import ToolBox
 from pipelines.tts.base import TextToSpeech
+from pipelines.tts.cache import PhraseCache
 from pipelines.turns import Turns
 from pipelines.vad import Edge
 
@@ -92,6 +95,9 @@ class Conversation:
         self._report = report
         self._turns = Turns(turns)
         self._tools = ToolBox(persona.tools)
+        after_ms = persona.filler_after_ms
+        self._fillers = Fillers(persona.fillers, after_ms=after_ms) if after_ms is not None else None
+        self._rehearsal: asyncio.Task[None] | None = None
         self._dialogue = Dialogue(persona.instructions, max_messages=persona.max_messages)
         self._listeners: dict[str, Listener] = {}
         self._segments: dict[str, _Heard] = {}
@@ -105,6 +111,9 @@ class Conversation:
 
     async def __aenter__(self) -> Conversation:
         await self._tasks.__aenter__()
+        if isinstance(self._voice, PhraseCache):
+            phrases = self._persona.set_phrases
+            self._rehearsal = self._tasks.create_task(rehearse(self._voice, phrases, self._persona.language))
         self._after()
         return self
 
@@ -121,6 +130,8 @@ class Conversation:
             _log.debug("reply %s ended with the call", reply.id)
         if self._timer:
             self._timer.cancel()
+        if self._rehearsal:
+            self._rehearsal.cancel()
         await self._tasks.__aexit__(kind, error, trace)
 
     # ---- who is there
@@ -349,9 +360,11 @@ class Conversation:
             sorry=self._persona.sorry_no_answer,
             on_problem=self._problem,
         )
-        self._prepare(reply, text, gate)
+        self._prepare(reply, text, gate, fillers=self._fillers)
 
-    def _prepare(self, reply_id: str, text: TextSource, gate: asyncio.Event) -> None:
+    def _prepare(
+        self, reply_id: str, text: TextSource, gate: asyncio.Event, *, fillers: Fillers | None = None
+    ) -> None:
         timeline = self._timeline
         reply = Reply(
             reply_id,
@@ -364,6 +377,9 @@ class Conversation:
             on_first_clause=lambda: timeline.mark(Step.FIRST_CLAUSE, _now_ms()),
             on_first_audio=lambda: timeline.mark(Step.FIRST_AUDIO, _now_ms()),
             on_problem=self._problem,
+            language=self._persona.language,
+            fillers=fillers,
+            on_filler=self._filled,
         )
         self._replies[reply_id] = (reply, self._tasks.create_task(self._run_reply(reply)))
 
@@ -384,6 +400,11 @@ class Conversation:
             _VOICE_TO_VOICE.observe(total_ms / 1000)
             self._report(Latency(self._timeline.turn, total_ms, self._timeline.steps_ms()))
         self._timeline = Timeline()
+        self._handle(ev.ReplyAudible(reply))
+
+    def _filled(self, reply: str) -> None:
+        """A filler sounds: it can be interrupted like any speech, but answers nothing."""
+        self._playout.gain_db = 0.0
         self._handle(ev.ReplyAudible(reply))
 
     def _spoken(self, reply: str, text: str) -> None:

@@ -15,6 +15,7 @@ from agent.realtime import AudioSource
 from pipelines import speech
 from pipelines.audio import Pcm
 from pipelines.base import EngineInfo
+from pipelines.filler import Fillers
 from pipelines.reply import Reply, TextSource, fixed_text
 from pipelines.speech import MAX_HELD_MS
 from pipelines.tts.base import TextToSpeech
@@ -179,3 +180,55 @@ async def test_a_voice_that_hangs_is_given_up_and_the_reply_is_written(
         assert voice.asked == ["One."], "the rest would wait as long"
         assert len(seen.problems) == 1
     assert REGISTRY.get_sample_value("voice_agent_tts_timeouts_total") == before + 1
+
+
+async def after(event: asyncio.Event, text: str) -> TextSource:
+    await event.wait()
+    yield text
+
+
+async def test_a_filler_is_said_while_an_answer_takes_long_and_is_no_part_of_it() -> None:
+    go_on, voice, filled = asyncio.Event(), Tones(), asyncio.Event()
+    async with replying(
+        after(go_on, "It is four."),
+        voice,
+        fillers=Fillers(["Let me see."], after_ms=1),
+        on_filler=lambda _: filled.set(),
+    ) as (reply, seen, playout):
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        assert voice.asked == [], "never on a speculation"
+        reply.gate.set()
+        await filled.wait()
+        assert reply.audible
+        assert seen.events == []
+        while playout.played_ms < 300:
+            await asyncio.sleep(0.01)
+        assert (reply.heard(), reply.text) == ("", "")
+        go_on.set()
+        await seen.until(lambda: "done" in seen.events)
+        assert voice.asked == ["Let me see.", "It is four."]
+        assert seen.texts == ["It is four."]
+        assert reply.heard() == "It is four."
+        assert seen.events == ["clause", "audio", "audible", "done"]
+
+
+async def test_no_filler_before_an_answer_that_is_ready() -> None:
+    voice = Tones()
+    async with replying(fixed_text("It is four."), voice, fillers=Fillers(["Hm."], after_ms=1)) as (
+        reply,
+        seen,
+        _,
+    ):
+        await seen.until(lambda: "audio" in seen.events)
+        reply.gate.set()
+        await seen.until(lambda: "done" in seen.events)
+        assert voice.asked == ["It is four."]
+
+
+def test_no_filler_twice_in_a_row() -> None:
+    two = Fillers(["a", "b", "a"], after_ms=1)
+    assert [two.take() for _ in range(4)] == ["a", "b", "a", "b"]
+    one = Fillers(["a"], after_ms=1)
+    assert [one.take() for _ in range(4)] == ["a", None, "a", None]
+    assert Fillers([], after_ms=1).take() is None
