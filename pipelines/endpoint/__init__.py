@@ -6,6 +6,7 @@ whenever the evidence grows; what is measured for it comes from the other module
 
 from pipelines.endpoint.decision import silence_needed
 from pipelines.endpoint.evidence import Decision, Evidence, Prosody
+from pipelines.endpoint.prosody import ProsodyTracker
 from pipelines.options import EndpointOptions
 
-__all__ = ["Decision", "EndpointOptions", "Evidence", "Prosody", "silence_needed"]
+__all__ = ["Decision", "EndpointOptions", "Evidence", "Prosody", "ProsodyTracker", "silence_needed"]

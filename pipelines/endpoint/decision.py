@@ -16,7 +16,7 @@ against cutting in.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import log
+from math import log, log2
 
 from pipelines.endpoint.evidence import Decision, Evidence, Prosody
 from pipelines.endpoint.words import Clue, clues
@@ -30,9 +30,11 @@ USUAL_PAUSE_WEIGHT = 4.0
 #: τ stays within these, whatever a caller does.
 MIN_PAUSE_MS, MAX_PAUSE_MS = 300.0, 800.0
 
-#: Not recognised yet: about as cautious as plain silence would be.
-UNKNOWN_WORDS = -0.4
-WORDS: dict[Clue, float] = {
+#: Logits; positive: the turn is over. A clue of the words counts 1 where it is found, the rest as `measured`
+#: says.
+WEIGHTS: dict[str, float] = {
+    # About as cautious as plain silence would be.
+    "words not known yet": -0.4,
     Clue.NO_WORDS: -0.4,
     Clue.QUESTION_MARK: 0.9,
     Clue.FULL_STOP: 0.5,
@@ -47,15 +49,22 @@ WORDS: dict[Clue, float] = {
     Clue.DICTATING: -1.6,
     Clue.DICTATED: 0.6,
     Clue.LIST: -1.2,
+    "pitch slope": -0.2,
+    "pitch at the end": -0.1,
+    "lengthening": 0.0,
+    "drop in level": 0.0,
+    "sound during the silence": -2.0,
+    "model": 1.0,
 }
-#: What a model's probability weighs against our own evidence, in logits, and how sure it can be taken to be.
-MODEL_WEIGHT = 1.0
+#: How sure a model can be taken to be.
 MODEL_CERTAINTY = 0.98
-#: Each tenth of speech probability during the silence (breath, a drawn-out end).
-SPEECH_PROBABILITY = -2.0
+#: A steeper slope, a higher end … is an error of measurement rather than stronger evidence.
+MAX_SLOPE_ST_PER_S = 25.0
+MAX_END_ST = 6.0
+MAX_DROP_DB = 15.0
 
 
-def silence_needed(evidence: Evidence, options: EndpointOptions) -> Decision:
+def silence_needed(evidence: Evidence, options: EndpointOptions, *, patience: float = PATIENCE) -> Decision:
     """How long the caller has to be silent until the turn is over.
 
     Between `options.end_of_turn_min_ms` and `options.end_of_turn_max_ms`, whatever the evidence; monotonic in
@@ -63,10 +72,10 @@ def silence_needed(evidence: Evidence, options: EndpointOptions) -> Decision:
     """
     pause_ms = usual_pause_ms(evidence.pauses_ms)
     reasons = [
-        ("start", PATIENCE * USUAL_PAUSE_MS),
-        ("caller's pauses", PATIENCE * (pause_ms - USUAL_PAUSE_MS)),
+        ("start", patience * USUAL_PAUSE_MS),
+        ("caller's pauses", patience * (pause_ms - USUAL_PAUSE_MS)),
     ]
-    reasons += [(name, -weight * pause_ms) for name, weight in weighed(evidence)]
+    reasons += [(name, -WEIGHTS[name] * value * pause_ms) for name, value in measured(evidence)]
     wanted_ms = sum(ms for _, ms in reasons)
     silence_ms = min(max(wanted_ms, options.end_of_turn_min_ms), options.end_of_turn_max_ms)
     reasons.append(("limits", silence_ms - wanted_ms))
@@ -80,24 +89,31 @@ def usual_pause_ms(pauses_ms: tuple[float, ...]) -> float:
     return min(max(mean_ms, MIN_PAUSE_MS), MAX_PAUSE_MS)
 
 
-def weighed(evidence: Evidence) -> Iterator[tuple[str, float]]:
-    """Each piece of evidence with its weight in logits; positive: the turn is over."""
+def measured(evidence: Evidence) -> Iterator[tuple[str, float]]:
+    """Each piece of evidence as a number to be multiplied with its weight."""
     if evidence.text is None:
-        yield "words not known yet", UNKNOWN_WORDS
+        yield "words not known yet", 1.0
     else:
         for clue in clues(evidence.text, evidence.language):
-            yield clue.value, WORDS[clue]
+            yield clue, 1.0
     if evidence.prosody is not None:
         yield from _sound(evidence.prosody)
     if evidence.model_probability is not None:
-        p = min(max(evidence.model_probability, 1 - MODEL_CERTAINTY), MODEL_CERTAINTY)
-        yield "model", MODEL_WEIGHT * log(p / (1 - p))
-    yield "sound during the silence", SPEECH_PROBABILITY * evidence.speech_probability
+        p = _clamp(evidence.model_probability, 1 - MODEL_CERTAINTY, MODEL_CERTAINTY)
+        yield "model", log(p / (1 - p))
+    yield "sound during the silence", evidence.speech_probability
 
 
 def _sound(prosody: Prosody) -> Iterator[tuple[str, float]]:
-    slope, end = prosody.pitch_slope_st_per_s, prosody.pitch_end_st
-    if slope is not None:
-        yield "pitch falls" if slope < 0 else "pitch rises", -0.02 * min(max(slope, -25.0), 25.0)
-    if end is not None:
-        yield "end is low" if end < 0 else "end is high", -0.1 * min(max(end, -5.0), 5.0)
+    if (slope := prosody.pitch_slope_st_per_s) is not None:
+        yield "pitch slope", _clamp(slope, -MAX_SLOPE_ST_PER_S, MAX_SLOPE_ST_PER_S) / 10.0
+    if (end := prosody.pitch_end_st) is not None:
+        yield "pitch at the end", _clamp(end, -MAX_END_ST, MAX_END_ST)
+    if (length := prosody.lengthening) is not None:
+        yield "lengthening", _clamp(log2(max(length, 0.01)), -1.0, 2.0)
+    if (drop := prosody.level_drop_db) is not None:
+        yield "drop in level", _clamp(drop, 0.0, MAX_DROP_DB) / 10.0
+
+
+def _clamp(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
