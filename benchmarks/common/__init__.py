@@ -1,0 +1,1 @@
+"""What the benchmarks share: a caller, the systems it calls, equal engines for each, figures and bars."""
