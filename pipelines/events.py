@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
+
+from pipelines.endpoint import Prosody
 
 # --------------------------------------------------------------------------------------------- events
+
+
+@dataclass(frozen=True, slots=True)
+class Murmur:
+    """A caller may be beginning to speak: too little sound yet to be sure. An `Onset` follows, or nothing."""
+
+    peer: str
+    at_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,10 +28,28 @@ class Onset:
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """A caller's last sound was at `at_ms`."""
+    """A caller's last sound was at `at_ms`; `prosody` is how the speech before it sounded."""
 
     peer: str
     at_ms: float
+    prosody: Prosody | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """A caller who fell silent still is; the mean `speech_probability` (0..1) of the silence so far."""
+
+    peer: str
+    speech_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the end-of-turn model says of the pause that a `Transcribe` belongs to: `probability` 0..1."""
+
+    segment: str
+    revision: int
+    probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +93,10 @@ class ReplyAudible:
 
 @dataclass(frozen=True, slots=True)
 class ReplyDone:
-    """A released reply has nothing more to play."""
+    """A released reply has nothing more to play; `asks`: it ended with a question."""
 
     reply: str
+    asks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +113,11 @@ class Tick:
 
 
 Event: TypeAlias = (
-    Onset
+    Murmur
+    | Onset
     | Offset
+    | Quiet
+    | Judged
     | Transcribed
     | NotTranscribed
     | Typed
@@ -115,11 +147,16 @@ class Listen:
 
 @dataclass(frozen=True, slots=True)
 class Transcribe:
-    """Recognise the segment so far; answer with `Transcribed` or `NotTranscribed`."""
+    """Recognise the segment so far; answer with `Transcribed` or `NotTranscribed`.
+
+    A new revision replaces the one before. The same one again, now `decisive`, is more urgent: somebody is
+    waiting for it, and whichever answer is first counts.
+    """
 
     peer: str
     segment: str
     revision: int
+    decisive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +168,18 @@ class Accept:
     text: str
 
 
+#: ``empty``: no words in it. ``failed``: nobody could tell. ``aside``: said over the reply without taking the
+#: floor. ``left``: whoever said it is gone.
+Why: TypeAlias = Literal["empty", "failed", "aside", "left"]
+
+
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """The segment was nothing (noise, a backchannel, a caller who left). Close its recognition."""
+    """The segment is no part of the dialogue, and why. Close its recognition."""
 
     peer: str
     segment: str
+    why: Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +215,21 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Duck:
-    """Play on, quieter: somebody speaks over the reply."""
+    """Play on, quieter: somebody speaks over the reply, or is about to."""
+
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Be silent, and keep what is still to be played: somebody goes on speaking over the reply."""
 
     reply: str
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Back to full level: it was nothing."""
+    """Play on at full level from where it was paused: it was nothing."""
 
     reply: str
 
@@ -191,8 +241,55 @@ class Cancel:
     reply: str
 
 
+@dataclass(frozen=True, slots=True)
+class TurnEnded:
+    """For the record: the turn is over after `silence_ms`, because of `reasons` (evidence and its ms)."""
+
+    turn: int
+    silence_ms: float
+    reasons: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OverlapEnded:
+    """For the record: speech over the reply took the floor, or gave it back, after so much of it."""
+
+    taken: bool
+    speech_ms: float
+    silence_ms: float
+    #: How many words of it were known.
+    words: int
+
+
+#: What became of an answer prepared before the turn was over. ``used``: it sounded. ``unchanged``: more
+#: sound, the same words, nothing done twice. ``wasted``: other words, thrown away. ``withheld``: not
+#: prepared, because too many were thrown away lately.
+Outcome: TypeAlias = Literal["used", "unchanged", "wasted", "withheld"]
+
+
+@dataclass(frozen=True, slots=True)
+class Speculated:
+    """For the record: what became of a speculation."""
+
+    outcome: Outcome
+
+
 Command: TypeAlias = (
-    Listen | Transcribe | Accept | Forget | Think | Say | Speak | Hold | Duck | Resume | Cancel
+    Listen
+    | Transcribe
+    | Accept
+    | Forget
+    | Think
+    | Say
+    | Speak
+    | Hold
+    | Duck
+    | Pause
+    | Resume
+    | Cancel
+    | TurnEnded
+    | OverlapEnded
+    | Speculated
 )
 
 #: What `Say` announces when the recogniser failed on everything that was said in a turn.

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 from typing import TypeAlias
+
+from pipelines.endpoint import Prosody
 
 
 class Stage(Enum):
-    """How far a segment has come. A pause that ends leads from PAUSED, ASKED, KNOWN or FAILED to SPEAKING."""
+    """How far a segment has come. Speech that goes on leads back to SPEAKING until it is ACCEPTED."""
 
     SPEAKING = "speaking"
     #: Silent, for less than `pause_ms`.
     PAUSED = "paused"
-    #: Its recognition is under way.
+    #: Its recognition is under way …
     ASKED = "asked"
+    #: … and somebody is waiting for it.
+    AWAITED = "awaited"
     KNOWN = "known"
     FAILED = "failed"
     #: It was typed: its text is known from the start, and speech never continues it.
@@ -24,16 +29,64 @@ class Stage(Enum):
     ACCEPTED = "accepted"
 
 
+UNDER_WAY = frozenset({Stage.ASKED, Stage.AWAITED})
+#: What speech never continues.
+CLOSED = frozenset({Stage.ACCEPTED, Stage.WRITTEN})
+
+
+@dataclass(slots=True)
+class Silence:
+    """What is known of a segment's last pause besides its length."""
+
+    prosody: Prosody | None = None
+    model_probability: float | None = None
+    speech_probability: float = 0.0
+
+
 @dataclass(slots=True)
 class Segment:
+    """One stretch of a caller's speech, with the pauses in it."""
+
     peer: str
     id: str
     started_ms: float
-    #: Counts the times it was continued; an answer to an older revision is stale.
-    revision: int = 0
+    #: The last recognition asked for; an answer to an earlier one is stale.
+    revision: int = -1
     stage: Stage = Stage.SPEAKING
+    #: Its words: all of them once it is KNOWN, while it goes on the first of them; None: nobody has said yet.
+    words: str | None = None
+    #: When the sound that goes on, or ended last, began, and how long all sound before it was.
+    sounding_since_ms: float = 0.0
+    sounded_ms: float = 0.0
     quiet_since_ms: float = 0.0
-    text: str = ""
+    silence: Silence = field(default_factory=Silence)
+    #: The pause that went before what was said last, until it is known whether that was words.
+    gap_ms: float | None = None
+    #: When words of speech that goes on may be asked for; never while they are under way.
+    next_words_ms: float = -inf
+
+    def __post_init__(self) -> None:
+        self.sounding_since_ms = self.started_ms
+
+    @property
+    def text(self) -> str:
+        return self.words or ""
+
+    def speech_ms(self, now_ms: float) -> float:
+        """How long it has sounded, pauses not counted."""
+        end_ms = now_ms if self.stage is Stage.SPEAKING else self.quiet_since_ms
+        return self.sounded_ms + max(0.0, end_ms - self.sounding_since_ms)
+
+    def fall_silent(self, at_ms: float, prosody: Prosody | None) -> None:
+        self.stage = Stage.PAUSED
+        self.quiet_since_ms = max(at_ms, self.sounding_since_ms)
+        self.silence = Silence(prosody)
+
+    def go_on(self, at_ms: float) -> None:
+        self.sounded_ms = self.speech_ms(at_ms)
+        self.gap_ms = max(0.0, at_ms - self.quiet_since_ms)
+        self.sounding_since_ms = at_ms
+        self.stage = Stage.SPEAKING
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +95,8 @@ class Draft:
 
     id: str
     key: str
+    #: It was prepared before the turn was over.
+    speculative: bool = False
 
 
 @dataclass(slots=True)
@@ -67,20 +122,41 @@ class Thinking:
 
 @dataclass(slots=True)
 class AgentHas:
-    """The reply sounds."""
+    """The reply sounds, since `since_ms`. The `aside` was said over it lately and did not take the floor."""
 
     reply: str
+    since_ms: float
+    aside: Segment | None = None
+
+
+@dataclass(slots=True)
+class Startled:
+    """The reply sounds, ducked, because somebody may be beginning to speak; until `until_ms`."""
+
+    playing: AgentHas
+    until_ms: float
+
+
+class Level(Enum):
+    """How a reply sounds that is spoken over."""
+
+    #: What speaks over it was judged to be nothing, and has not ended yet.
+    FULL = "full"
+    DUCKED = "ducked"
+    PAUSED = "paused"
 
 
 @dataclass(slots=True)
 class Contested:
-    """The reply sounds, ducked, while somebody speaks over it."""
+    """Somebody speaks over the reply. `judged_ms`: when it was last decided what that is."""
 
-    reply: str
+    playing: AgentHas
     segments: list[Segment]
+    level: Level = Level.DUCKED
+    judged_ms: float = -inf
 
 
-Floor: TypeAlias = Open | CallerHas | Thinking | AgentHas | Contested
+Floor: TypeAlias = Open | CallerHas | Thinking | AgentHas | Startled | Contested
 
 _NOT_A_WORD = re.compile(r"[^\w]+")
 

@@ -93,21 +93,21 @@ class EndpointOptions(Section):
     end_of_turn_model: Path | None = None
 
 
-class TurnOptions(Section):
-    #: Silence after which the segment so far is recognised and thought about on speculation.
-    pause_ms: Annotated[int, Field(ge=32, le=5000)] = 200
-    #: Silence after which the turn is over.
-    end_of_turn_ms: Annotated[int, Field(ge=64, le=10_000)] = 640
-    #: Speech over the reply that takes the floor.
-    barge_in_ms: Annotated[int, Field(ge=32, le=5000)] = 320
-    #: A segment is cut here, so that it fits a recogniser's window.
-    max_segment_ms: Annotated[int, Field(ge=1000, le=30_000)] = 28_000
-    #: How quiet the reply becomes while it is being decided whether the caller takes the floor.
-    duck_db: Annotated[float, Field(ge=-60, le=0)] = -12.0
-
-
 class InterruptionOptions(Section):
     """When speech over the reply interrupts it; the words decide as soon as there are some."""
 
     #: Speech over the reply that takes the floor although the recogniser has not answered yet.
     sustained_ms: Annotated[int, Field(ge=200, le=5000)] = 900
+
+
+class TurnOptions(EndpointOptions, InterruptionOptions):
+    #: Silence after which the segment so far is recognised and thought about on speculation.
+    pause_ms: Annotated[int, Field(ge=32, le=5000)] = 120
+    #: Speculative answers that may be thrown away in a minute before thinking waits for the end of the turn.
+    max_wasted_per_min: Annotated[int, Field(ge=0, le=600)] = 20
+    #: How quiet the reply becomes while it is being decided whether the caller takes the floor …
+    duck_db: Annotated[float, Field(ge=-60, le=0)] = -12.0
+    #: … and the speech over it after which it is silent, until that is decided.
+    hush_ms: Annotated[int, Field(ge=32, le=5000)] = 128
+    #: A segment is cut here, so that it fits a recogniser's window.
+    max_segment_ms: Annotated[int, Field(ge=1000, le=30_000)] = 28_000
