@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from typing import TypeAlias
 
 import numpy as np
 
 from pipelines.audio import SPEECH_RATE_HZ, Samples
+from pipelines.events import Murmur, Offset, Onset, Quiet
 from pipelines.options import VadOptions
 from pipelines.stt.base import Recognition
 from pipelines.vad import WINDOW_MS, Edge, SileroVad, SpeechDetector, Windows
@@ -17,6 +19,11 @@ from pipelines.vad import WINDOW_MS, Edge, SileroVad, SpeechDetector, Windows
 MAX_LAG_MS = 500.0
 #: Without a packet for this long a caller counts as silent: nobody waits for a line that is dead.
 STALL_S = 0.3
+#: The beginning of a silence, in which it is decided what it means.
+MAX_QUIET_WINDOWS = int(2000 / WINDOW_MS)
+
+#: What a listener finds.
+SpeechEvent: TypeAlias = Murmur | Onset | Offset | Quiet
 
 
 class AudioClock:
@@ -44,20 +51,22 @@ class AudioClock:
 class Listener:
     """Runs the voice activity detection of one caller and feeds the open segment's recognition.
 
-    `now_ms` is the conversation's clock; `on_edge` is called with each edge as it is found, `on_heard` after
-    each block.
+    `now_ms` is the conversation's clock; `on_event` is called with what is found, as it is found, `on_heard`
+    after each block.
     """
 
     def __init__(
         self,
+        peer: str,
         options: VadOptions,
         *,
         now_ms: Callable[[], float],
-        on_edge: Callable[[Edge], None],
+        on_event: Callable[[SpeechEvent], None],
         on_heard: Callable[[], None],
     ) -> None:
+        self._peer = peer
         self._now_ms = now_ms
-        self._on_edge = on_edge
+        self._on_event = on_event
         self._on_heard = on_heard
         self._clock = AudioClock()
         #: The time up to which the caller has been heard.
@@ -65,6 +74,8 @@ class Listener:
         self._windows = Windows()
         self._vad = SileroVad()
         self._detector = SpeechDetector(options)
+        #: The probabilities of the silence so far, while it is a short one.
+        self._quiet: list[float] | None = None
         self._preroll_ms = options.preroll_ms
         # Enough for the pre-roll, the onset and a late command; older audio is of no use to anybody.
         self._recent: deque[tuple[float, Samples]] = deque(
@@ -91,7 +102,7 @@ class Listener:
                 pending.cancel()
                 await asyncio.wait({pending})
             if self._detector.speaking:
-                self._on_edge(Edge(False, self._now_ms()))
+                self._on_event(Offset(self._peer, self._now_ms()))
 
     def feed(self, block: Samples) -> None:
         """Take the next block."""
@@ -103,11 +114,26 @@ class Listener:
             self._recent.append((end_ms, window))
             if self._fed is not None:
                 self._fed.feed(window)
-            if edge := self._detector.feed(self._vad.probability(window), window, end_ms):
-                self._on_edge(edge)
+            probability = self._vad.probability(window)
+            self._tell(self._detector.feed(probability, window, end_ms), probability, end_ms)
             end_ms += WINDOW_MS
         self.heard_ms = block_end_ms
         self._on_heard()
+
+    def _tell(self, edge: Edge | None, probability: float, end_ms: float) -> None:
+        if edge and edge.speech:
+            self._quiet = None
+            self._on_event(Onset(self._peer, edge.at_ms))
+        elif edge:
+            self._quiet = []
+            self._on_event(Offset(self._peer, edge.at_ms))
+        elif self._detector.murmuring:
+            self._on_event(Murmur(self._peer, end_ms))
+        if self._quiet is not None:
+            self._quiet.append(probability)
+            self._on_event(Quiet(self._peer, sum(self._quiet) / len(self._quiet)))
+            if len(self._quiet) >= MAX_QUIET_WINDOWS:
+                self._quiet = None
 
     def listen(self, recognition: Recognition, from_ms: float, *, preroll: bool = True) -> None:
         """From now on, feed `recognition` instead of another; first with what was heard since `from_ms`,

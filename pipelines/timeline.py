@@ -15,6 +15,8 @@ class Step(StrEnum):
     ASKED = "asked"
     #: … and its text was there.
     TRANSCRIBED = "transcribed"
+    #: The model was asked for the reply; later than that only where speculation was withheld.
+    THINKING = "thinking"
     #: The first clause of the reply was complete.
     FIRST_CLAUSE = "first_clause"
     #: The first audio of the reply was there.
@@ -29,6 +31,7 @@ class Step(StrEnum):
 _SPENT_ON = {
     Step.ASKED: "pause_ms",
     Step.TRANSCRIBED: "stt_ms",
+    Step.THINKING: "withheld_ms",
     Step.FIRST_CLAUSE: "llm_ms",
     Step.FIRST_AUDIO: "tts_ms",
     Step.RELEASED: "endpoint_ms",

@@ -25,6 +25,8 @@ WINDOW_SAMPLES = 512
 WINDOW_MS = 1000.0 * WINDOW_SAMPLES / SPEECH_RATE_HZ
 _CONTEXT_SAMPLES = 64
 _STATE_SHAPE = (1, 1, 128)
+#: A single window over this is plainly speech, or something very like it.
+PLAIN_PROBABILITY = 0.8
 #: How long after speech a caller counts as one who may go on.
 RESUME_MS = 1000.0
 
@@ -99,9 +101,15 @@ class SpeechDetector:
         self._options = options
         self._needed = ceil(options.onset_ms / WINDOW_MS)
         self._voiced = 0
+        self._plain = False
         self._began_ms = 0.0
         self._last_spoken_ms = -inf
         self.speaking = False
+
+    @property
+    def murmuring(self) -> bool:
+        """Whether speech may be beginning, with too little of it so far for an edge."""
+        return not self.speaking and (self._voiced > 1 or (self._voiced == 1 and self._plain))
 
     def feed(self, probability: float, window: Samples, end_ms: float) -> Edge | None:
         """Take the next window, which ended at `end_ms`; returns the edge it completes, if any."""
@@ -114,6 +122,7 @@ class SpeechDetector:
             if self._voiced == 0:
                 self._began_ms = end_ms - WINDOW_MS
             self._voiced += 1
+            self._plain = probability >= PLAIN_PROBABILITY
             goes_on = self._began_ms - self._last_spoken_ms < RESUME_MS
             if self._voiced >= (1 if goes_on else self._needed):
                 self.speaking = True

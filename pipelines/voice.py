@@ -12,32 +12,31 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from types import TracebackType
 
 from prometheus_client import Histogram
 
 from pipelines import events as ev
 from pipelines.audio import Samples
-from pipelines.base import EngineError
 from pipelines.dialogue import Dialogue
 from pipelines.filler import Fillers
-from pipelines.floor import AgentHas, CallerHas, Contested, Open, Thinking
-from pipelines.listener import MAX_LAG_MS, Listener
+from pipelines.floor import CLOSED, AgentHas, CallerHas, Contested, Open, Startled, Thinking
+from pipelines.hearing import Hearing
+from pipelines.listener import MAX_LAG_MS, Listener, SpeechEvent
 from pipelines.llm.base import LanguageModel
 from pipelines.options import TurnOptions, VadOptions
 from pipelines.persona import Persona
 from pipelines.playout import Playout
-from pipelines.reply import ENGINE_FAILURES, Reply, TextSource, fixed_text, thought_text
+from pipelines.record import record
+from pipelines.reply import Reply, TextSource, fixed_text, thought_text
 from pipelines.reports import Caption, Latency, Problem, Report, State, StateChanged
 from pipelines.speech import rehearse
-from pipelines.stt.base import Recognition, SpeechToText
+from pipelines.stt.base import SpeechToText
 from pipelines.timeline import Step, Timeline
 from pipelines.tools import ToolBox
 from pipelines.tts.base import TextToSpeech
 from pipelines.tts.cache import PhraseCache
 from pipelines.turns import Turns
-from pipelines.vad import Edge
 
 _log = logging.getLogger(__name__)
 _VOICE_TO_VOICE = Histogram(
@@ -46,29 +45,12 @@ _VOICE_TO_VOICE = Histogram(
     buckets=(0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10),
 )
 
-#: How often a caption of somebody who is still speaking may change: the room's rate limit is shared.
-PARTIAL_EVERY_S = 0.25
 GREETING = "greeting"
-#: A recognition that takes longer has failed: somebody is waiting on the line.
-STT_TIMEOUT_S = 30.0
 _WORD = re.compile(r"\w")
 #: A deadline waits so long for the audio that makes it due before it passes without.
 AUDIO_GRACE_MS = 150.0
-
-
-@dataclass(slots=True)
-class _Heard:
-    """One open segment: its recognition, and the tasks at work on it."""
-
-    peer: str
-    recognition: Recognition
-    captions: asyncio.Task[None]
-    transcription: asyncio.Task[None] | None = None
-
-    def cancel(self) -> None:
-        self.captions.cancel()
-        if self.transcription:
-            self.transcription.cancel()
+#: A reply that ends so asks something, quotation marks and the like aside.
+_QUESTION = re.compile(r"[?？][^\w?？]*$")
 
 
 class Conversation:
@@ -90,17 +72,16 @@ class Conversation:
         turns: TurnOptions,
         report: Callable[[Report], None],
     ) -> None:
-        self._stt, self._llm, self._voice, self._playout = stt, llm, voice, playout
+        self._llm, self._voice, self._playout = llm, voice, playout
         self._persona, self._vad_options, self._options = persona, vad, turns
         self._report = report
-        self._turns = Turns(turns)
+        self._turns = Turns(turns, language=persona.language)
         self._tools = ToolBox(persona.tools)
         after_ms = persona.filler_after_ms
         self._fillers = Fillers(persona.fillers, after_ms=after_ms) if after_ms is not None else None
         self._rehearsal: asyncio.Task[None] | None = None
         self._dialogue = Dialogue(persona.instructions, max_messages=persona.max_messages)
         self._listeners: dict[str, Listener] = {}
-        self._segments: dict[str, _Heard] = {}
         self._replies: dict[str, tuple[Reply, asyncio.Task[None]]] = {}
         self._timeline = Timeline()
         self._state: State | None = None
@@ -108,6 +89,9 @@ class Conversation:
         self._quiet = asyncio.Event()
         self._closed = False
         self._tasks = asyncio.TaskGroup()
+        self._hearing = Hearing(
+            stt, persona, self._tasks, handle=self._handle, report=report, mark=self._mark_step
+        )
 
     async def __aenter__(self) -> Conversation:
         await self._tasks.__aenter__()
@@ -123,8 +107,7 @@ class Conversation:
         # From here on nothing that happens leads to anything new.
         self._closed = True
         self._listeners.clear()
-        for segment in list(self._segments):
-            self._close_segment(segment, "")
+        self._hearing.close_all()
         for reply, task in list(self._replies.values()):
             task.cancel()
             _log.debug("reply %s ended with the call", reply.id)
@@ -139,19 +122,14 @@ class Conversation:
     async def hear(self, peer: str, audio: AsyncIterator[Samples]) -> None:
         """Listen to `peer` until `audio` (16 kHz mono blocks of any size) ends or the caller is removed."""
 
-        def on_edge(edge: Edge) -> None:
+        def on_event(event: SpeechEvent) -> None:
             # A track that was replaced has nothing more to say, not even that it fell silent.
-            if self._listeners.get(peer) is not listener:
-                return
-            self._handle(ev.Onset(peer, edge.at_ms) if edge.speech else ev.Offset(peer, edge.at_ms))
+            if self._listeners.get(peer) is listener:
+                self._handle(event)
 
-        listener = Listener(self._vad_options, now_ms=_now_ms, on_edge=on_edge, on_heard=self._tick)
+        listener = Listener(peer, self._vad_options, now_ms=_now_ms, on_event=on_event, on_heard=self._tick)
         if replaced := self._listeners.get(peer):
-            # A new track in the middle of a sentence: the sentence goes on.
-            for heard in self._segments.values():
-                if heard.peer == peer:
-                    replaced.ignore(heard.recognition)
-                    listener.listen(heard.recognition, _now_ms())
+            self._hearing.move(peer, replaced, listener, _now_ms())
         self._listeners[peer] = listener
         try:
             await listener.run(audio)
@@ -192,7 +170,7 @@ class Conversation:
         match self._turns.floor:
             case Thinking():
                 return State.THINKING
-            case AgentHas() | Contested():
+            case AgentHas() | Startled() | Contested():
                 return State.SPEAKING
             case _:
                 return State.LISTENING
@@ -214,13 +192,15 @@ class Conversation:
         self._after()
 
     def _heard_ms(self) -> float:
-        """The time up to which everybody has been heard, which is the machine's time.
+        """The time up to which those who speak have been heard, which is the machine's time.
 
         How long a silence was is told by the audio, not by a clock that runs on while packets, or the event
         loop, are held up. A line from which nothing has come for `MAX_LAG_MS` is dead and waited for no more.
         """
         now_ms = _now_ms()
-        heard = (listener.heard_ms for listener in self._listeners.values())
+        # Whose turn it is decides it; the packets of those who only listen may be late, or none.
+        speaking = {s.peer for s in self._turns.segments if s.stage not in CLOSED}
+        heard = (lis.heard_ms for peer, lis in self._listeners.items() if not speaking or peer in speaking)
         return min((at_ms for at_ms in heard if now_ms - at_ms < MAX_LAG_MS), default=now_ms)
 
     def _tick(self) -> None:
@@ -256,100 +236,47 @@ class Conversation:
 
     def _carry_out(self, command: ev.Command) -> None:
         match command:
-            case ev.Listen(peer, segment, from_ms, continues):
-                self._open_segment(peer, segment, from_ms, continues=continues)
-            case ev.Transcribe(_, segment, revision):
-                self._transcribe(segment, revision)
+            case ev.Listen(peer):
+                self._hearing.open(command, self._listeners[peer])
+            case ev.Transcribe():
+                self._hearing.transcribe(command)
             case ev.Accept(peer, segment, text):
-                self._close_segment(segment, text)
+                self._hearing.close(segment, text, self._listeners.get(peer))
                 self._dialogue.caller_said(peer, text)
-            case ev.Forget(_, segment):
-                self._close_segment(segment, "")
+            case ev.Forget(peer, segment):
+                self._hearing.close(segment, "", self._listeners.get(peer))
             case ev.Think(reply, turn, unaccepted):
                 self._think(reply, turn, unaccepted)
             case ev.Say(reply, what):
                 self._prepare(reply, fixed_text(self._announcement(what)), asyncio.Event())
             case ev.Speak(reply):
-                self._timeline.mark(Step.RELEASED, _now_ms())
+                self._mark_step(Step.RELEASED)
                 self._replies[reply][0].gate.set()
             case ev.Hold(reply):
                 self._replies[reply][0].gate.clear()
             case ev.Duck():
                 self._playout.gain_db = self._options.duck_db
+            case ev.Pause():
+                self._playout.paused = True
             case ev.Resume():
-                self._playout.gain_db = 0.0
+                self._full_level()
             case ev.Cancel(reply):
                 self._cancel(reply)
-
-    # ---- recognition
-
-    def _open_segment(self, peer: str, segment: str, from_ms: float, *, continues: bool) -> None:
-        recognition = self._stt.recognise(language=self._persona.language, phrases=self._persona.phrases)
-        self._listeners[peer].listen(recognition, from_ms, preroll=not continues)
-        captions = self._tasks.create_task(self._caption(peer, segment, recognition))
-        self._segments[segment] = _Heard(peer, recognition, captions)
-
-    def _close_segment(self, segment: str, text: str) -> None:
-        # What was typed has no recognition, and needs no caption: the room saw it already.
-        if heard := self._segments.pop(segment, None):
-            if listener := self._listeners.get(heard.peer):
-                listener.ignore(heard.recognition)
-            heard.cancel()
-            heard.recognition.close()
-            self._report(Caption("caller", heard.peer, segment, text, final=True))
-
-    async def _caption(self, peer: str, segment: str, recognition: Recognition) -> None:
-        """Live captions of a segment until it is closed; an engine that fails at them is simply not shown."""
-        shown = ""
-        while self._understands:
-            await asyncio.sleep(PARTIAL_EVERY_S)
-            try:
-                text = await recognition.partial()
-            except EngineError as error:
-                _log.info("no live captions: %s", error)
-                return
-            if text and text != shown:
-                shown = text
-                self._report(Caption("caller", peer, segment, text, final=False))
-
-    def _transcribe(self, segment: str, revision: int) -> None:
-        heard = self._segments[segment]
-        if heard.transcription:
-            heard.transcription.cancel()
-        self._timeline.mark(Step.ASKED, _now_ms())
-        heard.transcription = self._tasks.create_task(self._recognise(segment, revision, heard.recognition))
-
-    async def _recognise(self, segment: str, revision: int, recognition: Recognition) -> None:
-        event: ev.Event
-        if not self._understands:
-            event = ev.NotTranscribed(segment, revision)
-        else:
-            try:
-                async with asyncio.timeout(STT_TIMEOUT_S):
-                    # Most pauses turn out to be the end of a turn: only live captions give way to them.
-                    transcript = await recognition.transcribe(decisive=True)
-                event = ev.Transcribed(segment, revision, transcript.text)
-            except (EngineError, TimeoutError) as error:
-                _log.warning("recognition failed: %s", error)
-                ENGINE_FAILURES.labels("stt").inc()
-                self._report(Problem("Speech recognition is not working at the moment."))
-                event = ev.NotTranscribed(segment, revision)
-        self._timeline.mark(Step.TRANSCRIBED, _now_ms())
-        self._handle(event)
-
-    @property
-    def _understands(self) -> bool:
-        return self._stt.info.supports(self._persona.language)
+            case ev.TurnEnded() | ev.OverlapEnded() | ev.Speculated():
+                record(command)
 
     # ---- replies
 
     def _announcement(self, what: str) -> str:
         if what == GREETING:
             return self._persona.greeting
-        return self._persona.sorry_not_understood if self._understands else self._persona.sorry_language
+        return (
+            self._persona.sorry_not_understood if self._hearing.understands else self._persona.sorry_language
+        )
 
     def _think(self, reply: str, turn: int, unaccepted: tuple[tuple[str, str], ...]) -> None:
         self._timeline.turn = turn
+        self._mark_step(Step.THINKING)
         gate = asyncio.Event()
         text = thought_text(
             self._llm,
@@ -391,11 +318,11 @@ class Conversation:
             # the caption was the answer.
             self._dialogue.agent_said(reply.text, interrupted=False)
             self._report(Caption("agent", "", reply.id, reply.text, final=True))
-        self._handle(ev.ReplyDone(reply.id))
+        self._handle(ev.ReplyDone(reply.id, asks=bool(_QUESTION.search(reply.text))))
 
     def _audible(self, reply: str) -> None:
-        self._playout.gain_db = 0.0
-        self._timeline.mark(Step.AUDIBLE, _now_ms())
+        self._full_level()
+        self._mark_step(Step.AUDIBLE)
         if (total_ms := self._timeline.total_ms) is not None:
             _VOICE_TO_VOICE.observe(total_ms / 1000)
             self._report(Latency(self._timeline.turn, total_ms, self._timeline.steps_ms()))
@@ -416,10 +343,17 @@ class Conversation:
             # Heard first: clearing may let the playout forget where it was.
             heard = reply.heard()
             self._playout.clear()
-            self._playout.gain_db = 0.0
+            self._full_level()
             self._dialogue.agent_said(heard, interrupted=True)
             self._report(Caption("agent", "", reply_id, heard, final=True, interrupted=True))
         task.cancel()
+
+    def _full_level(self) -> None:
+        self._playout.gain_db = 0.0
+        self._playout.paused = False
+
+    def _mark_step(self, step: Step) -> None:
+        self._timeline.mark(step, _now_ms())
 
     def _problem(self, message: str) -> None:
         self._report(Problem(message))

@@ -1,0 +1,151 @@
+"""What callers are saying: the recognition of every open segment, its captions, and the tasks at work on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pipelines import events as ev
+from pipelines.base import EngineError
+from pipelines.listener import Listener
+from pipelines.persona import Persona
+from pipelines.reports import Caption, Problem, Report
+from pipelines.speech import ENGINE_FAILURES
+from pipelines.stt.base import Recognition, SpeechToText
+from pipelines.timeline import Step
+
+_log = logging.getLogger(__name__)
+
+#: How often a caption of somebody who is still speaking may change: the room's rate limit is shared.
+PARTIAL_EVERY_S = 0.25
+#: A recognition that takes longer has failed: somebody is waiting on the line.
+STT_TIMEOUT_S = 30.0
+
+
+@dataclass(slots=True)
+class _Heard:
+    """One open segment."""
+
+    peer: str
+    recognition: Recognition
+    captions: asyncio.Task[None]
+    revision: int = -1
+    #: At work on `revision`: one, or two once it has become urgent.
+    transcriptions: set[asyncio.Task[None]] = field(default_factory=set)
+    #: The caption shown last.
+    shown: str = ""
+
+    def cancel_transcriptions(self) -> None:
+        for task in self.transcriptions:
+            task.cancel()
+        self.transcriptions.clear()
+
+
+class Hearing:
+    """The open segments of one conversation.
+
+    `handle` takes the recogniser's answers, `report` the captions, `mark` the steps of the timeline; tasks
+    run in `tasks`.
+    """
+
+    def __init__(
+        self,
+        stt: SpeechToText,
+        persona: Persona,
+        tasks: asyncio.TaskGroup,
+        *,
+        handle: Callable[[ev.Event], None],
+        report: Callable[[Report], None],
+        mark: Callable[[Step], None],
+    ) -> None:
+        self._stt = stt
+        self._persona = persona
+        self._tasks = tasks
+        self._handle = handle
+        self._report = report
+        self._mark = mark
+        self._open: dict[str, _Heard] = {}
+
+    @property
+    def understands(self) -> bool:
+        """Whether the recogniser speaks the callers' language."""
+        return self._stt.info.supports(self._persona.language)
+
+    def open(self, command: ev.Listen, listener: Listener) -> None:
+        """Recognise what `listener` hears, from `command.from_ms` on."""
+        recognition = self._stt.recognise(language=self._persona.language, phrases=self._persona.phrases)
+        listener.listen(recognition, command.from_ms, preroll=not command.continues)
+        captions = self._tasks.create_task(self._caption(command.segment, recognition))
+        self._open[command.segment] = _Heard(command.peer, recognition, captions)
+
+    def close(self, segment: str, text: str, listener: Listener | None) -> None:
+        """`segment` is over; `text` is what it was, empty: nothing."""
+        # What was typed has no recognition, and needs no caption: the room saw it already.
+        if heard := self._open.pop(segment, None):
+            if listener:
+                listener.ignore(heard.recognition)
+            heard.captions.cancel()
+            heard.cancel_transcriptions()
+            heard.recognition.close()
+            self._report(Caption("caller", heard.peer, segment, text, final=True))
+
+    def close_all(self) -> None:
+        for segment in list(self._open):
+            self.close(segment, "", None)
+
+    def move(self, peer: str, old: Listener, new: Listener, now_ms: float) -> None:
+        """`peer` is heard by another listener from now on: the sentence goes on."""
+        for heard in self._open.values():
+            if heard.peer == peer:
+                old.ignore(heard.recognition)
+                new.listen(heard.recognition, now_ms)
+
+    def transcribe(self, command: ev.Transcribe) -> None:
+        """Recognise a segment so far; the answer goes to `handle`."""
+        heard = self._open[command.segment]
+        if heard.revision != command.revision:
+            heard.cancel_transcriptions()
+            heard.revision = command.revision
+            self._mark(Step.ASKED)
+        task = self._tasks.create_task(self._recognise(command, heard))
+        heard.transcriptions.add(task)
+
+    async def _recognise(self, command: ev.Transcribe, heard: _Heard) -> None:
+        event: ev.Event = ev.NotTranscribed(command.segment, command.revision)
+        if self.understands:
+            try:
+                async with asyncio.timeout(STT_TIMEOUT_S):
+                    transcript = await heard.recognition.transcribe(decisive=command.decisive)
+                event = ev.Transcribed(command.segment, command.revision, transcript.text)
+                self._show(command.segment, heard, transcript.text)
+            except (EngineError, TimeoutError) as error:
+                _log.warning("recognition failed: %s", error)
+                ENGINE_FAILURES.labels("stt").inc()
+                self._report(Problem("Speech recognition is not working at the moment."))
+        this = asyncio.current_task()
+        others = {task for task in heard.transcriptions if task is not this and not task.done()}
+        heard.transcriptions = others
+        if isinstance(event, ev.NotTranscribed) and others:
+            # The same is asked for once more already.
+            return
+        heard.cancel_transcriptions()
+        self._mark(Step.TRANSCRIBED)
+        self._handle(event)
+
+    async def _caption(self, segment: str, recognition: Recognition) -> None:
+        """Live captions of a segment until it is closed; an engine that fails at them is simply not shown."""
+        while self.understands:
+            await asyncio.sleep(PARTIAL_EVERY_S)
+            try:
+                text = await recognition.partial()
+            except EngineError as error:
+                _log.info("no live captions: %s", error)
+                return
+            self._show(segment, self._open[segment], text)
+
+    def _show(self, segment: str, heard: _Heard, text: str) -> None:
+        if text and text != heard.shown:
+            heard.shown = text
+            self._report(Caption("caller", heard.peer, segment, text, final=False))
