@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.listener import MAX_LAG_MS, AudioClock, Listener
+from pipelines.events import Offset, Quiet
+from pipelines.listener import MAX_LAG_MS, AudioClock, Listener, SpeechEvent
 from pipelines.options import VadOptions
-from pipelines.vad import Edge
 
 
 def test_blocks_that_come_on_time_were_said_just_now() -> None:
@@ -50,9 +50,9 @@ def test_time_never_runs_ahead_or_back(gaps: list[float]) -> None:
 
 
 async def test_a_line_that_goes_dead_in_mid_word_ends_the_speech() -> None:
-    edges: list[Edge] = []
+    events: list[SpeechEvent] = []
     listener = Listener(
-        VadOptions(onset_ms=32), now_ms=lambda: 0.0, on_edge=edges.append, on_heard=lambda: None
+        "ann", VadOptions(onset_ms=32), now_ms=lambda: 0.0, on_event=events.append, on_heard=lambda: None
     )
     listener._detector.speaking = True
 
@@ -61,4 +61,4 @@ async def test_a_line_that_goes_dead_in_mid_word_ends_the_speech() -> None:
             yield np.zeros(320, np.float32)
 
     await listener.run(nothing())
-    assert [edge.speech for edge in edges] == [False]
+    assert [type(event) for event in events if not isinstance(event, Quiet)] == [Offset]

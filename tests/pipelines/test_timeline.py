@@ -9,12 +9,13 @@ from pipelines.timeline import Step, Timeline
 
 def test_speculation_behind_the_pause_costs_nothing() -> None:
     timeline = Timeline(1)
-    for step, at_ms in zip(Step, [1000, 1200, 1250, 1350, 1400, 1640, 1660], strict=True):
+    for step, at_ms in zip(Step, [1000, 1200, 1250, 1250, 1350, 1400, 1640, 1660], strict=True):
         timeline.mark(step, at_ms)
     assert timeline.total_ms == 660
     assert timeline.steps_ms() == {
         "pause_ms": 200,
         "stt_ms": 50,
+        "withheld_ms": 0,
         "llm_ms": 100,
         "tts_ms": 50,
         "endpoint_ms": 240,
