@@ -1,0 +1,219 @@
+"""Speech over the reply under a virtual clock: what ducks it, silences it, ends it, and what does not."""
+
+from __future__ import annotations
+
+import pytest
+from floor_room import OPTIONS, Room
+
+from pipelines.events import (
+    Accept,
+    CallerLeft,
+    Cancel,
+    Command,
+    Duck,
+    Forget,
+    Listen,
+    Murmur,
+    NotTranscribed,
+    Offset,
+    Onset,
+    OverlapEnded,
+    Pause,
+    ReplyAudible,
+    ReplyDone,
+    Resume,
+    Speak,
+    Think,
+    Transcribe,
+    Transcribed,
+    Typed,
+)
+from pipelines.floor import AgentHas, CallerHas, Contested, Open, Startled
+
+HUSH_MS = OPTIONS.hush_ms
+
+
+@pytest.fixture
+def room() -> Room:
+    """A room in which reply r2 to ann's question (segment s1) sounds since 700 ms."""
+    room = Room()
+    room.says("what time is it", 0, 0)
+    room.at(700, ReplyAudible("r2"))
+    assert room.turns.floor == AgentHas("r2", 700)
+    return room
+
+
+def words(commands: list[Command]) -> list[Transcribe]:
+    return [c for c in commands if isinstance(c, Transcribe)]
+
+
+def test_a_call_to_stop_takes_the_floor_while_it_is_spoken(room: Room) -> None:
+    """
+    ::
+
+        ann    ░stop it please ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒
+        reply  ▔▔▔╲duck╲__pause________│cancel
+                  0    +128        +240 asked, answered
+    """
+    assert room.at(3000, Murmur("ann", 3000)) == [Duck("r2")]
+    assert room.at(3040, Onset("ann", 3000)) == [Listen("ann", "s3", 3000)]
+    assert room.at(3000 + HUSH_MS) == [Pause("r2")]
+    assert room.at(3240) == [Transcribe("ann", "s3", 0)]
+    assert room.at(3280, Transcribed("s3", 0, "stop")) == [Cancel("r2")]
+    assert isinstance(room.turns.floor, CallerHas)
+    room.at(3700, Offset("ann", 3700))
+    assert room.at(3900) == [Transcribe("ann", "s3", 1)], "the turn has the whole of it, beginning included"
+    room.at(3950, Transcribed("s3", 1, "Stop it please."))
+    assert room.at(4300) == [Accept("ann", "s3", "Stop it please."), Speak("r4")]
+
+
+def test_a_murmur_that_is_nothing_is_over_soon(room: Room) -> None:
+    assert room.at(3000, Murmur("ann", 3000)) == [Duck("r2")]
+    assert isinstance(room.turns.floor, Startled)
+    assert room.at(3050, Murmur("ann", 3050)) == []
+    assert room.at(3400) == [Resume("r2")]
+    assert room.turns.floor == AgentHas("r2", 700)
+
+
+def test_approval_gives_the_floor_back_without_loss(room: Room) -> None:
+    """
+    ::
+
+        ann    mm-hm▒▒▒▒|        pause_ms, recognised: approval
+        reply  ╲___pause__________│▔▔▔ goes on where it stopped
+    """
+    room.at(3000, Onset("ann", 3000))
+    room.at(3350, Offset("ann", 3350))
+    assert words(room.at(3550))[-1] == Transcribe("ann", "s3", 1)
+    assert room.at(3600, Transcribed("s3", 1, "Mm-hm.")) == [Resume("r2")]
+    assert isinstance(room.turns.floor, AgentHas)
+    assert room.at(5000) == [Forget("ann", "s3", "aside")], "it is no message of its own"
+    assert room.at(6000, ReplyDone("r2")) == []
+    assert room.turns.floor == Open()
+
+
+def test_noise_gives_the_floor_back_however_loud_and_the_reply_is_not_lost(room: Room) -> None:
+    room.at(3000, Onset("ann", 3000))
+    room.at(3600, Offset("ann", 3600))
+    asked = words(room.at(3800))[-1]
+    assert room.at(3850, Transcribed("s3", asked.revision, "")) == [
+        Forget("ann", "s3", "empty"),
+        Resume("r2"),
+    ]
+    assert isinstance(room.turns.floor, AgentHas)
+
+
+def test_noise_that_does_not_end_is_played_over_and_words_in_it_still_count(room: Room) -> None:
+    room.at(3000, Onset("ann", 3000))
+    while isinstance(room.turns.floor, Contested) and not room.when(Resume):
+        for asked in words(room.at(room.now_ms + 50)):
+            room.at(room.now_ms, Transcribed("s3", asked.revision, ""))
+        assert room.now_ms < 10_000
+    assert isinstance(room.turns.floor, Contested), "it is listened to still"
+    assert room.when(Cancel) == []
+    asked = words(room.at(room.now_ms + 500))[-1]
+    assert room.at(room.now_ms, Transcribed("s3", asked.revision, "wait")) == [Cancel("r2")]
+
+
+def test_words_are_asked_for_again_and_again_while_it_goes_on(room: Room) -> None:
+    room.at(3000, Onset("ann", 3000))
+    first, *none = words(room.at(3500))
+    assert none == [], "not before the answer to the one before"
+    room.at(3500, Transcribed("s3", first.revision, "mm"))
+    second, *none = words(room.at(3800))
+    assert second.revision > first.revision
+    assert none == []
+    assert room.at(3800, Transcribed("s3", first.revision, "stop")) == [], "a stale answer decides nothing"
+
+
+def test_without_words_the_length_of_the_speech_decides(room: Room) -> None:
+    room.at(3000, Onset("ann", 3000))
+    for asked in words(room.at(3000 + OPTIONS.sustained_ms - 50)):
+        room.at(room.now_ms, NotTranscribed("s3", asked.revision))
+    assert room.when(Cancel) == []
+    assert Cancel("r2") in room.at(3000 + OPTIONS.sustained_ms + 50)
+
+
+def test_speech_that_goes_on_after_a_pause_ducks_the_reply_no_more_than_once(room: Room) -> None:
+    room.at(3000, Onset("ann", 3000))
+    room.at(3100, Offset("ann", 3100))
+    room.at(3200, Onset("ann", 3200))
+    room.at(3240)
+    assert room.when(Duck) == [3000]
+    assert room.when(Pause) == [3200 + HUSH_MS - 100], "sound counts, pauses in it do not"
+
+
+def test_a_reply_that_ends_under_the_speech_leaves_the_floor_to_it(room: Room) -> None:
+    room.at(3000, Onset("ann", 3000))
+    room.at(3100, ReplyDone("r2"))
+    assert isinstance(room.turns.floor, CallerHas)
+    room.at(3200, Offset("ann", 3200))
+    room.at(3400)
+    assert room.at(3450, Transcribed("s3", 0, "mm-hm")) == [Think("r4", 2, (("ann", "mm-hm"),))]
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_yes_over_the_end_of_a_question_is_its_answer(room: Room, asks: bool) -> None:
+    """
+    ::
+
+        reply  … would you like some tea?|
+        ann                      yes▒▒
+    """
+    room.at(3000, Onset("ann", 3000))
+    room.at(3150, Offset("ann", 3150))
+    room.at(3400, Transcribed("s3", 0, "yes"))
+    assert isinstance(room.turns.floor, AgentHas)
+    commands = room.at(3800, ReplyDone("r2", asks=asks))
+    if asks:
+        assert commands == [Think("r4", 2, (("ann", "yes"),)), Accept("ann", "s3", "yes"), Speak("r4")]
+    else:
+        assert commands == [Forget("ann", "s3", "aside")]
+        assert room.turns.floor == Open()
+
+
+def test_anybody_may_interrupt_and_gets_the_answer(room: Room) -> None:
+    room.at(3000, Onset("bob", 3000))
+    room.at(3300)
+    assert room.at(3300, Transcribed("s3", 0, "wait a moment")) == [Cancel("r2")]
+    room.at(3500, Offset("bob", 3500))
+    asked = words(room.at(3700))[-1]
+    (think,) = room.at(3750, Transcribed("s3", asked.revision, "wait a moment"))
+    assert think == Think("r4", 2, (("bob", "wait a moment"),))
+
+
+def test_one_who_approves_and_one_who_interrupts(room: Room) -> None:
+    """The one who interrupts takes the floor; what the other said is part of the turn, being recognised."""
+    room.at(3000, Onset("ann", 3000))
+    room.at(3050, Onset("bob", 3050))
+    room.at(3300)
+    assert room.at(3300, Transcribed("s4", 0, "stop that")) == [Cancel("r2")]
+    room.at(3350, Offset("ann", 3350))
+    room.at(3400, Offset("bob", 3400))
+    for asked in words(room.at(3600)):
+        text = {"s3": "mm-hm", "s4": "stop that"}[asked.segment]
+        room.at(3650, Transcribed(asked.segment, asked.revision, text))
+    assert room.at(4000)[-1] == Speak("r5")
+
+
+def test_when_the_one_who_spoke_over_the_reply_leaves_it_goes_on(room: Room) -> None:
+    room.at(3000, Onset("ann", 3000))
+    room.at(3000 + HUSH_MS)
+    assert room.at(3150, CallerLeft("ann", alone=False)) == [Forget("ann", "s3", "left"), Resume("r2")]
+
+
+def test_typing_ends_the_reply_and_joins_what_is_being_said(room: Room) -> None:
+    room.at(3000, Onset("ann", 3000))
+    assert room.at(3100, Typed("bob", "shorter please")) == [Cancel("r2")]
+    room.at(3300, Offset("ann", 3300))
+    asked = words(room.at(3500))[-1]
+    (think,) = room.at(3550, Transcribed("s3", asked.revision, ""))
+    assert think == Think("r5", 2, (("bob", "shorter please"),))
+
+
+def test_what_became_of_an_overlap_is_on_record_without_its_words(room: Room) -> None:
+    room.at(3000, Onset("ann", 3000))
+    room.at(3300)
+    room.at(3300, Transcribed("s3", 0, "stop right there"))
+    (record,) = [command for _, command in room.log if isinstance(command, OverlapEnded)]
+    assert record == OverlapEnded(taken=True, speech_ms=300, silence_ms=0, words=3)
