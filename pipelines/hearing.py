@@ -1,4 +1,4 @@
-"""What callers are saying: the recognition of each open segment, its captions, and the tasks at work on it."""
+"""What callers are saying: the recognition of each open segment, its captions and its tasks."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ by `pipelines.endpoint` and again with every new piece of evidence; while words 
 
 Speech over the reply, from its first sound (t = 0)::
 
-    murmur │ onset             │ hush_ms    │ words, every so often │ last sound │ pause_ms, words
+    murmur │ onset             │ yield_ms    │ words, every so often │ last sound │ pause_ms, words
     ───────┼───────────────────┼────────────┼───────────────────────┼────────────┼────────────────▶ t
       Duck ┘                   └ Pause ─────┘ (nothing is lost)         `judge`: Cancel, or Resume
 
@@ -358,7 +358,7 @@ class Turns:
             floor.level = Level.FULL
             self._do(ev.Resume(floor.playing.reply))
 
-    def _hush(self) -> None:
+    def _pause_reply(self) -> None:
         if isinstance(self.floor, Contested):
             self.floor.level = Level.PAUSED
             self._do(ev.Pause(self.floor.playing.reply))
@@ -478,8 +478,8 @@ class Turns:
             if (due_ms := words_due_ms(s)) < inf:
                 deadlines.append((due_ms, partial(self._ask_words, s)))
             if floor.level is Level.DUCKED:
-                hush_ms = s.sounding_since_ms + self._options.hush_ms - s.sounded_ms
-                deadlines.append((hush_ms, self._hush))
+                yield_ms = s.sounding_since_ms + self._options.yield_ms - s.sounded_ms
+                deadlines.append((yield_ms, self._pause_reply))
         return deadlines
 
     def _ending(self, segments: list[Segment]) -> tuple[float, Callable[[], None]]:

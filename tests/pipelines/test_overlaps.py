@@ -30,7 +30,7 @@ from pipelines.events import (
 )
 from pipelines.floor import AgentHas, CallerHas, Contested, Open, Startled
 
-HUSH_MS = OPTIONS.hush_ms
+YIELD_MS = OPTIONS.yield_ms
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_call_to_stop_takes_the_floor_while_it_is_spoken(room: Room) -> None:
     """
     assert room.at(3000, Murmur("ann", 3000)) == [Duck("r2")]
     assert room.at(3040, Onset("ann", 3000)) == [Listen("ann", "s3", 3000)]
-    assert room.at(3000 + HUSH_MS) == [Pause("r2")]
+    assert room.at(3000 + YIELD_MS) == [Pause("r2")]
     assert room.at(3240) == [Transcribe("ann", "s3", 0)]
     assert room.at(3280, Transcribed("s3", 0, "stop")) == [Cancel("r2")]
     assert isinstance(room.turns.floor, CallerHas)
@@ -140,7 +140,7 @@ def test_speech_that_goes_on_after_a_pause_ducks_the_reply_no_more_than_once(roo
     room.at(3200, Onset("ann", 3200))
     room.at(3240)
     assert room.when(Duck) == [3000]
-    assert room.when(Pause) == [3200 + HUSH_MS - 100], "sound counts, pauses in it do not"
+    assert room.when(Pause) == [3200 + YIELD_MS - 100], "sound counts, pauses in it do not"
 
 
 def test_a_reply_that_ends_under_the_speech_leaves_the_floor_to_it(room: Room) -> None:
@@ -198,7 +198,7 @@ def test_one_who_approves_and_one_who_interrupts(room: Room) -> None:
 
 def test_when_the_one_who_spoke_over_the_reply_leaves_it_goes_on(room: Room) -> None:
     room.at(3000, Onset("ann", 3000))
-    room.at(3000 + HUSH_MS)
+    room.at(3000 + YIELD_MS)
     assert room.at(3150, CallerLeft("ann", alone=False)) == [Forget("ann", "s3", "left"), Resume("r2")]
 
 
