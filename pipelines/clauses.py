@@ -45,6 +45,8 @@ _ORDINAL_POINT = frozenset(
 #: A word of letters alone before its last mark: no address, no number, no abbreviation with points inside.
 _PLAIN_WORD = re.compile(r"(?:^|[\s\"'“‘«(¿¡])(?:(?:[^\W\d_]+['’-])+[^\W\d_]+|[^\W\d_]{2,})[.!?…,;]+$")
 _WORD = re.compile(r"\w+")
+#: Kept though it says nothing: what comes after it is code, or no longer code.
+FENCE = "```"
 
 
 def loosens_in_ms(ahead_ms: float) -> float | None:
@@ -95,6 +97,8 @@ class ClauseSplitter:
             clause, self._text = self._text[:end].strip(), self._text[end:]
             if _WORD.search(clause):
                 self._first = False
+                return clause
+            if FENCE in clause:
                 return clause
         return None
 

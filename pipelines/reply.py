@@ -19,7 +19,7 @@ from pipelines.filler import Fillers
 from pipelines.llm.base import LanguageModel, Message, TextDelta, ToolCall
 from pipelines.playout import Playout
 from pipelines.speakable import speakable
-from pipelines.speech import ENGINE_FAILURES, TTS_TIMEOUT_S, Piece, Speech, TextSource
+from pipelines.speech import ENGINE_FAILURES, TTS_TIMEOUT_S, Piece, Speech, TextSource, voice_language
 from pipelines.tools import ToolBox
 from pipelines.tts.base import TextToSpeech
 
@@ -71,7 +71,7 @@ class Reply:
         self._on_filler = on_filler
         self._mouth = asyncio.Lock()
         self._voice = voice
-        self._language = language
+        self._language = language or voice_language(voice)
         self._text = text
         self._playout = playout
         self._on_audible = on_audible
@@ -134,7 +134,7 @@ class Reply:
             return
         try:
             async with asyncio.timeout(TTS_TIMEOUT_S):
-                async with aclosing(self._voice.synthesize(speakable(phrase))) as audio:
+                async with aclosing(self._voice.synthesize(speakable(phrase, self._language))) as audio:
                     pieces = [pcm async for pcm in audio]
         except (EngineError, TimeoutError) as error:
             # If the voice is broken the answer will say so.

@@ -20,7 +20,7 @@ from pipelines.audio import Pcm
 from pipelines.base import EngineError
 from pipelines.clauses import ClauseSplitter, loosens_in_ms
 from pipelines.playout import Playout
-from pipelines.speakable import speakable
+from pipelines.speakable import Reader, speakable
 from pipelines.tts.base import TextToSpeech
 from pipelines.tts.cache import PhraseCache
 
@@ -73,11 +73,11 @@ class Speech:
         self._voice = voice
         self._playout = playout
         self._gate = gate
-        self._language = language
         self._on_first_clause = on_first_clause
         self._on_first_audio = on_first_audio
         self._on_problem = on_problem
-        self._splitter = ClauseSplitter(language)
+        self._splitter = ClauseSplitter(language or voice_language(voice))
+        self._read = Reader(language or voice_language(voice))
         self._changed = asyncio.Event()
         self._ready: asyncio.Queue[Piece | None] = asyncio.Queue()
         self._ready_ms = 0.0
@@ -143,7 +143,7 @@ class Speech:
                 await self._changed.wait()
 
     async def _synthesise(self, clause: str) -> None:
-        spoken = speakable(clause)
+        spoken = self._read(clause)
         first = True
         if not self._mute:
             try:
@@ -178,16 +178,24 @@ class Speech:
             self._on_problem("The voice is broken at the moment; please read the captions.")
 
 
+def voice_language(voice: TextToSpeech) -> str | None:
+    """The language of what `voice` is given to say, where it can be told from the voice alone."""
+    return voice.info.languages[0] if len(voice.info.languages) == 1 else None
+
+
 async def rehearse(voice: PhraseCache, texts: Iterable[str], language: str | None) -> None:
     """Synthesise `texts` clause by clause, as replies would, so that they are kept when they are wanted."""
+    language = language or voice_language(voice)
+    # The first time a language is read takes tens of milliseconds.
+    await asyncio.to_thread(speakable, "1", language)
     try:
         for text in texts:
-            splitter = ClauseSplitter(language)
+            splitter, read = ClauseSplitter(language), Reader(language)
             splitter.feed(text)
             splitter.end()
             ahead_ms = 0.0
             while (clause := splitter.take(ahead_ms)) is not None:
-                ahead_ms += await voice.prepare(speakable(clause))
+                ahead_ms += await voice.prepare(read(clause))
     except EngineError as error:
         # Whoever needs the phrase will find out, too, and says so in the call.
         _log.info("phrases could not be prepared: %s", error)
