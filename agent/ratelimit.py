@@ -20,27 +20,53 @@ class RateLimit:
     max_clients: int = 4096
 
 
+class TokenBucket:
+    """Allows `burst` at once and `rate_per_s` in the long run. Pure; `now_s` is any monotonic clock."""
+
+    __slots__ = ("_burst", "_level", "_rate_per_s", "_updated_s")
+
+    def __init__(self, rate_per_s: float, burst: float, now_s: float) -> None:
+        self._rate_per_s = rate_per_s
+        self._burst = burst
+        self._level = burst
+        self._updated_s = now_s
+
+    def wait_s(self, now_s: float) -> float:
+        """How long until there is one to take; 0 when there is."""
+        self._level = min(self._burst, self._level + (now_s - self._updated_s) * self._rate_per_s)
+        self._updated_s = now_s
+        return max(0.0, 1 - self._level) / self._rate_per_s
+
+    def take(self, now_s: float, count: float = 1) -> bool:
+        """Take `count`; False when there is not even one left. What is taken beyond that is owed."""
+        if self.wait_s(now_s) > 0:
+            return False
+        self._level -= count
+        return True
+
+
 class RateLimiter:
     """Token buckets in a table of bounded size."""
 
     def __init__(self, limit: RateLimit, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit
         self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._buckets)
 
     def wait_s(self, client: str, *, take: bool = True) -> float:
         """0 and, with `take`, one token less; or how long until the client has one."""
-        limit, now = self._limit, self._clock()
-        tokens, since = self._buckets.pop(client, (float(limit.burst), now))
-        tokens = min(float(limit.burst), tokens + (now - since) * limit.per_minute / 60)
-        allowed = tokens >= 1
-        self._buckets[client] = (tokens - 1 if allowed and take else tokens, now)
+        limit, now_s = self._limit, self._clock()
+        bucket = self._buckets.pop(client, None) or TokenBucket(limit.per_minute / 60, limit.burst, now_s)
+        self._buckets[client] = bucket
         while len(self._buckets) > limit.max_clients:
             self._buckets.popitem(last=False)
-        return 0.0 if allowed else (1 - tokens) * 60 / limit.per_minute
+        wait_s = bucket.wait_s(now_s)
+        if take and not wait_s:
+            bucket.take(now_s)
+        return wait_s
 
 
 def client_key(host: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from prometheus_client import Counter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from agent.ratelimit import TokenBucket
 from agent.realtime.codes import MAX_CLIENT_FRAME_BYTES, CloseCode, ErrorCode
 from agent.realtime.frames import (
     ClientFrame,
@@ -21,8 +22,6 @@ from agent.realtime.frames import (
     frame_bytes,
     parse_client_frame,
 )
-
-from .limits import TokenBucket
 
 #: A queue this long means the reader is many seconds behind; a room's worth of presence and a burst of
 #: candidates fit in many times over.

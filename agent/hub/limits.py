@@ -5,27 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 
 
-class TokenBucket:
-    """Allows `burst` at once and `rate_per_s` in the long run."""
-
-    __slots__ = ("_burst", "_level", "_rate_per_s", "_updated_s")
-
-    def __init__(self, rate_per_s: float, burst: float, now_s: float) -> None:
-        self._rate_per_s = rate_per_s
-        self._burst = burst
-        self._level = burst
-        self._updated_s = now_s
-
-    def take(self, now_s: float) -> bool:
-        """Take one; False when there is none left."""
-        self._level = min(self._burst, self._level + (now_s - self._updated_s) * self._rate_per_s)
-        self._updated_s = now_s
-        if self._level < 1:
-            return False
-        self._level -= 1
-        return True
-
-
 class AttemptLimiter:
     """Allows each source a number of attempts within a sliding window.
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Any, Literal, TypeAlias
 
 from prometheus_client import Counter
@@ -16,6 +14,7 @@ from agent.realtime.channels import DataChannel, DataChannels
 from agent.realtime.connection import Connection
 from agent.realtime.early import EarlyCandidates
 from agent.realtime.ice_choice import choose
+from agent.realtime.inbox import Ask, Found, Inbox, Item, Moved, StartOver, Undelivered
 from agent.realtime.negotiation import COOLDOWN_S, HANG_UP_S, Do, Negotiation, Phase
 from agent.realtime.outbox import Outbox
 from agent.realtime.peer_events import DataChannelOpened, StateChanged
@@ -30,52 +29,8 @@ REBUILDS = Counter("voice_agent_connection_rebuilds_total", "Connections thrown 
 NEGOTIATION_ERRORS = Counter(
     "voice_agent_negotiation_errors_total", "Descriptions that could not be made or applied", ["step"]
 )
-DROPPED_SIGNALS = Counter(
-    "voice_agent_signals_dropped_total", "Signals of a remote peer dropped because too many waited"
-)
-
-#: Signals that wait while one is being worked on; candidates come in dozens.
-MAX_WAITING_SIGNALS = 512
 
 RemoteState: TypeAlias = Literal["idle", "connecting", "connected", "reconnecting", "failed", "closed"]
-
-
-class _Ask(Enum):
-    SEND = auto()
-    RESUME = auto()
-    RELEASE = auto()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Moved:
-    """The state of `connection` changed, or whether anything arrives on it."""
-
-    connection: Connection
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Found:
-    """One more address of our own, for `connection`."""
-
-    connection: Connection
-    candidate: Candidate
-
-
-@dataclass(frozen=True, slots=True)
-class _Undelivered:
-    """A description that did not get through, as far as the server says."""
-
-    sdp: str
-
-
-@dataclass(frozen=True, slots=True)
-class _StartOver:
-    """Our own id is another now: to the other side we are somebody else."""
-
-    polite: bool
-
-
-_Item: TypeAlias = Description | Candidate | _Ask | _Moved | _Found | _Undelivered | _StartOver | None
 
 
 class RemotePeer:
@@ -97,14 +52,13 @@ class RemotePeer:
         self._negotiation = Negotiation(polite=polite)
         self._connections = Succession(self._new_connection, let_go=self._let_go, spawn=around.spawn)
         self._was_connected = False
-        self._inbox: asyncio.Queue[_Item] = asyncio.Queue()
-        self._held: list[Description | Candidate] = []
+        self._inbox = Inbox()
         self._early = EarlyCandidates()
         self._tracks = RemoteTracks(self, around.emit)
         self._channels = DataChannels(lambda channel: around.emit(DataChannelOpened(self, channel)))
         self._outbox = Outbox(
             lambda data: around.send(self.id, data),
-            undelivered=lambda description: self._put(_Undelivered(description)),
+            undelivered=lambda description: self._inbox.put(Undelivered(description)),
         )
         #: Our latest description, until something shows that it has arrived.
         self._unproven: str | None = None
@@ -123,7 +77,7 @@ class RemotePeer:
         1-128 printable ASCII characters, or a 17th channel; `ChannelClosedError` when the peer leaves.
         """
         channel = self._channels.open(label, ordered=ordered, max_retransmits=max_retransmits)
-        self._put(_Ask.SEND)
+        self._inbox.put(Ask.SEND)
         try:
             await channel.opened()
         except BaseException:
@@ -136,19 +90,19 @@ class RemotePeer:
         if isinstance(signal, TrackMeta):
             self._tracks.remember(signal)
         else:
-            self._put(signal)
+            self._inbox.put(signal)
 
     def tracks_changed(self) -> None:
         """What this peer is to be sent is not the same as before."""
-        self._put(_Ask.SEND)
+        self._inbox.put(Ask.SEND)
 
     def resume(self) -> None:
         """Signalling works again. A working connection is left alone."""
-        self._put(_Ask.RESUME)
+        self._inbox.put(Ask.RESUME)
 
     def start_over(self, *, polite: bool) -> None:
         """Connect anew, under another id of our own."""
-        self._put(_StartOver(polite))
+        self._inbox.put(StartOver(polite))
 
     async def run(self) -> None:
         """Keep connected until cancelled; then close."""
@@ -168,27 +122,13 @@ class RemotePeer:
         self._tracks.end_all()
         self._channels.close()
 
-    # ---- the inbox ----------------------------------------------------------------------------------
+    # ---- what comes in ------------------------------------------------------------------------------
 
-    def _put(self, item: _Item) -> None:
-        # Only what strangers send is bounded; what happens here is little, and must not be lost.
-        if isinstance(item, Description | Candidate) and self._inbox.qsize() >= MAX_WAITING_SIGNALS:
-            DROPPED_SIGNALS.inc()
-        else:
-            self._inbox.put_nowait(item)
-
-    async def _next(self) -> _Item:
+    async def _next(self) -> Item | None:
         """The next item, or None when a deadline has passed. Without signalling, time stands still."""
-        deadline_s = self._negotiation.deadline_s
-        if deadline_s is None or not self._around.is_online():
-            return await self._inbox.get()
-        try:
-            async with asyncio.timeout_at(deadline_s):
-                return await self._inbox.get()
-        except TimeoutError:
-            return None
+        return await self._inbox.get(self._negotiation.deadline_s if self._around.is_online() else None)
 
-    async def _handle(self, item: _Item) -> None:
+    async def _handle(self, item: Item | None) -> None:
         match item:
             case None:
                 connection = self._connections.current
@@ -200,27 +140,23 @@ class RemotePeer:
                 await self._answer_arrived(item)
             case Candidate():
                 await self._candidate_arrived(item)
-            case _Ask.SEND:
+            case Ask.SEND:
                 await self._send_what_is_wanted()
-            case _Moved(connection) if connection is self._connections.current:
+            case Moved(connection) if connection is self._connections.current:
                 await self._connection_moved(connection)
-            case _Moved(connection):
+            case Moved(connection):
                 if connection.state != "connected":
                     self._connections.dropped(connection)
-            case _Found(connection, candidate):
+            case Found(connection, candidate):
                 if connection is self._connections.current:
                     await self._outbox.propose(candidate)
-            case _Undelivered(description):
+            case Undelivered(description):
                 if description is self._unproven:
                     await self._perform(self._negotiation.lost(_now_s()))
-            case _Ask.RESUME:
+            case Ask.RESUME:
                 await self._outbox.tell(self._around.outgoing(self.id))
                 await self._perform(self._negotiation.resumed(_now_s()))
-            case _Ask.RELEASE:
-                held, self._held = self._held, []
-                for signal in held:
-                    await self._handle(signal)
-            case _StartOver(polite):
+            case StartOver(polite):
                 self._connections.replace()
                 self._negotiation = Negotiation(polite=polite)
                 await self._introduce()
@@ -267,7 +203,7 @@ class RemotePeer:
         restarted = connection is not None and connection.remote_ufrag not in (None, ufrag)
         match self._negotiation.offer_arrived(_now_s(), restarted=restarted):
             case Do.HOLD:
-                self._hold(offer)
+                self._inbox.hold(offer, self._negotiation.cooldown_s(_now_s()))
                 return
             case Do.IGNORE:
                 return
@@ -326,10 +262,6 @@ class RemotePeer:
         await self._perform(do)
 
     async def _candidate_arrived(self, candidate: Candidate) -> None:
-        if self._held:
-            if len(self._held) <= sdp.MAX_CANDIDATES:
-                self._held.append(candidate)
-            return
         connection = self._connections.current
         if connection is None or not connection.expects(candidate):
             self._early.keep(candidate, _now_s())
@@ -339,12 +271,6 @@ class RemotePeer:
     async def _take_early(self, connection: Connection) -> None:
         for candidate in self._early.take(connection.remote_ufrag, _now_s()):
             await connection.add_candidate(candidate)
-
-    def _hold(self, offer: Description) -> None:
-        if not self._held:
-            wait_s = self._negotiation.cooldown_s(_now_s())
-            asyncio.get_running_loop().call_later(wait_s, self._put, _Ask.RELEASE)
-        self._held = [offer]
 
     async def _describe(self, kind: str, text: str, connection: Connection) -> None:
         self._unproven = text
@@ -359,12 +285,12 @@ class RemotePeer:
     def _new_connection(self, after: Connection | None) -> Connection:
         connection = Connection(
             choose(self._around.ice_servers(), self._negotiation.attempts),
-            on_state=lambda moved: self._put(_Moved(moved)),
+            on_state=lambda moved: self._inbox.put(Moved(moved)),
             channels=self._channels,
             on_track=self._tracks.arrived,
             on_track_ended=self._tracks.ended,
             receive_video=self._around.receive_video,
-            on_candidate=lambda connection, candidate: self._put(_Found(connection, candidate)),
+            on_candidate=lambda connection, candidate: self._inbox.put(Found(connection, candidate)),
             relay_only=self._around.relay_only,
             after=after,
         )

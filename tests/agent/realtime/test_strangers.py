@@ -12,7 +12,7 @@ import aioice.mdns
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
-from agent.realtime import signals
+from agent.realtime import sdp, signals
 from agent.realtime.signals import Candidate
 from tests.agent.hub.hub_parts import Raw, client, metric, token
 from tests.agent.realtime.peer_parts import Participant, participant
@@ -58,10 +58,11 @@ async def alice_and_a_stranger(hub: RunningHub) -> AsyncIterator[tuple[Participa
         assert alice.peer.state == "joined"
 
 
-async def an_offer() -> str:
+async def an_offer(sections: int = 1) -> str:
     """One that more addresses are to follow."""
     pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    pc.addTransceiver("audio", "recvonly")
+    for _ in range(sections):
+        pc.addTransceiver("audio", "recvonly")
     await pc.setLocalDescription(await pc.createOffer())
     offer: str = pc.localDescription.sdp
     await pc.close()
@@ -140,3 +141,18 @@ async def test_names_that_nobody_answers_for(hub: RunningHub) -> None:
     name = "0a1b2c3d-0000-4000-8000-0a1b2c3d4e5f.local"
     async with a_stranger_that_connects(hub, f"candidate:1 1 udp 1 {name} 5000 typ host", None):
         pass
+
+
+async def test_offers_without_end(hub: RunningHub) -> None:
+    """They are answered no faster than stated, and the newest is."""
+    dropped = metric("voice_agent_offers_dropped_total")
+    offer, newest = await an_offer(), await an_offer(sections=2)
+    async with alice_and_a_stranger(hub) as (_, stranger):
+        for _ in range(60):
+            await stranger.say(signals.description("offer", offer))
+        await stranger.say(signals.description("offer", newest))
+        answers = 1
+        while sdp.section_count(await stranger.answered()) < 2:
+            answers += 1
+        assert answers + metric("voice_agent_offers_dropped_total") - dropped == 61
+        assert answers <= 20
