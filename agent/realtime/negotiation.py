@@ -126,6 +126,12 @@ class Negotiation:
         self._offered_s = now_s
         self._go(Phase.OFFERED, now_s + ANSWER_S)
 
+    def left_late(self, late_s: float) -> None:
+        """Our offer had to wait for its turn so long: the other side's time begins when it is on its way."""
+        self._offered_s += late_s
+        if self.phase is Phase.OFFERED and self.deadline_s is not None:
+            self.deadline_s += late_s
+
     def offer_arrived(self, now_s: float, *, restarted: bool) -> Do:
         """The other side offers; `restarted` if with other ICE credentials than before."""
         if self.phase is Phase.OFFERED and not self.polite:

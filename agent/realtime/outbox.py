@@ -12,20 +12,27 @@ from agent.realtime.signals import Candidate, TrackMeta
 from agent.realtime.track_metas import news
 from agent.realtime.tracks import Outgoing
 
-#: Signals without an answer from the server; further ones wait. Also how fast a peer that offers without end
-#: can make us answer.
+#: Signals without an answer from the server; further ones wait.
 MAX_UNDER_WAY = 16
 
 
 class Outbox:
     """Signals to one peer, sent inside ``async with``; leaving it gives up what is under way.
 
-    The server says of each whether it took it, and that may come late or never: nothing waits for it.
-    `send` returns False for what did not get through, `undelivered` is called with such a description.
+    Each waits for its `turn` and is then on its way. The server says whether it took it, and that may come
+    late or never: nothing waits for it. `send` returns False for what did not get through, `undelivered` is
+    called with such a description.
     """
 
-    def __init__(self, send: Callable[[Any], Awaitable[bool]], undelivered: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        send: Callable[[Any], Awaitable[bool]],
+        *,
+        turn: Callable[[], Awaitable[None]],
+        undelivered: Callable[[str], None],
+    ) -> None:
         self._send = send
+        self._turn = turn
         self._undelivered = undelivered
         self._tasks = asyncio.TaskGroup()
         self._room = asyncio.Semaphore(MAX_UNDER_WAY)
@@ -70,6 +77,7 @@ class Outbox:
             del self._told[meta.track_id]
 
     async def _put(self, data: Any, failed: Callable[[], None]) -> None:
+        await self._turn()
         await self._room.acquire()
         self._tasks.create_task(self._deliver(data, failed), name="signal")
 

@@ -58,6 +58,7 @@ class RemotePeer:
         self._channels = DataChannels(lambda channel: around.emit(DataChannelOpened(self, channel)))
         self._outbox = Outbox(
             lambda data: around.send(self.id, data),
+            turn=around.turn,
             undelivered=lambda description: self._inbox.put(Undelivered(description)),
         )
         #: Our latest description, until something shows that it has arrived.
@@ -195,7 +196,9 @@ class RemotePeer:
             # aiortc raises anything from InvalidStateError to KeyError; a new connection is the only remedy.
             self._count_error("offer", error)
             return self._negotiation.lost(_now_s())
+        made_s = _now_s()
         await self._describe("offer", offer, connection)
+        self._negotiation.left_late(_now_s() - made_s)
         return Do.NOTHING
 
     async def _offer_arrived(self, offer: Description) -> None:

@@ -17,6 +17,8 @@ class Surroundings:
 
     #: Sends a payload to a peer id; False if it did not get through.
     send: Callable[[str, Any], Awaitable[bool]]
+    #: Returns when one more payload may be sent: a server allows only so many.
+    turn: Callable[[], Awaitable[None]]
     is_online: Callable[[], bool]
     #: Has the way to the server looked at: what broke the path to a peer may have broken it too.
     check_line: Callable[[], None]

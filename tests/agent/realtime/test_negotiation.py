@@ -123,6 +123,18 @@ def test_an_offer_that_stays_unanswered_starts_the_ladder():
     assert side.expired(ANSWER_S) is Do.REBUILD_AND_OFFER
 
 
+def test_an_offer_that_left_late_is_given_its_time():
+    side = fresh(polite=False)
+    side.want(0.0)
+    side.offered(0.0)
+    side.left_late(3.0)
+    assert side.offer_arrived(3.0 + RESEND_S / 2, restarted=False) is Do.IGNORE
+    assert side.expired(ANSWER_S) is Do.NOTHING
+    assert side.phase is Phase.OFFERED
+    side.expired(ANSWER_S + 3.0)
+    assert side.phase is not Phase.OFFERED
+
+
 def test_a_connection_that_does_not_come_up_starts_the_ladder():
     side = Negotiation(polite=False)
     side.offered(0.0)

@@ -13,6 +13,7 @@ from agent.realtime.early import (
     EarlyMessages,
 )
 from agent.realtime.frames import Direct, Member
+from agent.realtime.pacing import Pacer
 from agent.realtime.peer_events import (
     DROPPED_DATA,
     MAX_WAITING_DATA,
@@ -88,6 +89,7 @@ async def test_a_room_of_thousands_costs_no_more_than_the_limit():
             tasks,
             Surroundings(
                 send=unsent,
+                turn=Pacer().turn,
                 is_online=lambda: True,
                 check_line=lambda: None,
                 ice_servers=lambda: (),

@@ -7,6 +7,7 @@ from typing import Any
 
 from agent.realtime import AudioSource, signals
 from agent.realtime.outbox import MAX_UNDER_WAY, Outbox
+from agent.realtime.pacing import Pacer
 from agent.realtime.remote import RemotePeer
 from agent.realtime.signals import Candidate, TrackMeta, Unusable
 from agent.realtime.surroundings import Surroundings
@@ -40,7 +41,7 @@ class Post:
 async def test_all_leaves_in_order_before_anything_is_confirmed() -> None:
     post, undelivered = Post(), list[str]()
     track = a_track({"role": "agent"})
-    async with Outbox(post.send, undelivered.append) as outbox:
+    async with Outbox(post.send, turn=Pacer().turn, undelivered=undelivered.append) as outbox:
         await outbox.tell([track])
         await outbox.describe("offer", "one", is_complete=False)
         await outbox.propose(Candidate("candidate:1", "0", 0))
@@ -63,7 +64,7 @@ async def test_what_was_not_told_is_told_the_next_time_and_the_rest_is_not() -> 
     track = a_track({"role": "agent"})
     clear = signals.track_meta(TrackMeta(track.track_id, None))
 
-    async with Outbox(post.send, lambda _: None) as outbox:
+    async with Outbox(post.send, turn=Pacer().turn, undelivered=lambda _: None) as outbox:
         for number, (wanted, is_taken) in enumerate(
             [([track], False), ([track], True), ([], False), ([], True)], start=1
         ):
@@ -81,7 +82,7 @@ async def test_few_are_under_way_and_leaving_gives_them_up() -> None:
     post = Post()
 
     async def propose_without_end() -> None:
-        async with Outbox(post.send, lambda _: None) as outbox:
+        async with Outbox(post.send, turn=Pacer().turn, undelivered=lambda _: None) as outbox:
             while True:
                 await outbox.propose(Candidate("candidate:1", "0", 0))
 
@@ -95,6 +96,24 @@ async def test_few_are_under_way_and_leaving_gives_them_up() -> None:
     await asyncio.wait([proposing])
     assert proposing.cancelled()
     assert [answer.cancelled() for answer in post.answers] == [n != 3 for n in range(MAX_UNDER_WAY + 1)]
+
+
+async def test_nothing_leaves_before_its_turn() -> None:
+    post, turns = Post(), asyncio.Semaphore(0)
+
+    async def turn() -> None:
+        await turns.acquire()
+
+    async with Outbox(post.send, turn=turn, undelivered=lambda _: None) as outbox:
+        describing = asyncio.create_task(outbox.describe("offer", "one", is_complete=True))
+        for count in (1, 2):
+            await asyncio.sleep(0)
+            assert len(post.taken) == count - 1
+            turns.release()
+            await post.until(count)
+        await describing
+        for answer in post.answers:
+            answer.set_result(True)
 
 
 async def test_two_peers_connect_though_the_server_confirms_nothing() -> None:
@@ -113,6 +132,7 @@ async def test_two_peers_connect_though_the_server_confirms_nothing() -> None:
     async with asyncio.TaskGroup() as tasks:
         around = Surroundings(
             send=never_confirmed,
+            turn=Pacer().turn,
             is_online=lambda: True,
             check_line=lambda: None,
             ice_servers=lambda: (),
