@@ -12,12 +12,10 @@ from collections.abc import Callable, Sequence
 from aiortc import (
     MediaStreamTrack,
     RTCConfiguration,
-    RTCIceCandidate,
     RTCIceTransportPolicy,
     RTCPeerConnection,
     RTCSessionDescription,
 )
-from aiortc.sdp import candidate_from_sdp
 from prometheus_client import Counter
 
 from agent.realtime import aiortc_seam, ice_seam, sdp
@@ -26,7 +24,8 @@ from agent.realtime.connection_media import ConnectionMedia, ReceivedTrack
 from agent.realtime.gathering import Gathering
 from agent.realtime.ice_choice import Choice
 from agent.realtime.path import Path
-from agent.realtime.signals import Candidate
+from agent.realtime.remote_candidates import RemoteCandidates
+from agent.realtime.signals import Candidate, split_names
 from agent.realtime.tracks import Outgoing
 
 logger = logging.getLogger(__name__)
@@ -34,11 +33,6 @@ logger = logging.getLogger(__name__)
 CLOSE_TIMEOUTS = Counter(
     "voice_agent_connection_close_timeouts_total",
     "Connections that did not close in time and were abandoned",
-)
-
-REFUSED_CANDIDATES = Counter(
-    "voice_agent_candidates_refused_total",
-    "Addresses of remote peers, and ends of them, that could not be used",
 )
 
 #: Closing talks to the other side and to relays; a dead one must not hold up leaving.
@@ -92,7 +86,7 @@ class Connection:
         self._path: Path | None = None
         self._before_offer: aiortc_seam.Restorable | None = None
         self._extension_ids: dict[str, int] = {} if after is None else dict(after._extension_ids)
-        self._candidates = 0
+        self._remote_candidates = RemoteCandidates(self._pc)
         self._opus_type: int | None = None
         self.remote_ufrag: str | None = None
         #: The media kind of every section negotiated, in order.
@@ -193,37 +187,23 @@ class Connection:
     @property
     def has_address(self) -> bool:
         """Whether there is an address of the other side to try."""
-        return ice_seam.has_remote_address(self._pc)
+        return self._remote_candidates.has_address
 
     def expects(self, candidate: Candidate) -> bool:
         """Whether `candidate` belongs to the remote description in force."""
         return self.remote_ufrag is not None and candidate.ufrag in (None, self.remote_ufrag)
 
-    async def add_candidate(self, candidate: Candidate) -> bool:
-        """Try another remote address; False if it belongs to another description or cannot be used."""
-        if not self.expects(candidate) or self._candidates >= sdp.MAX_CANDIDATES:
-            return False
-        if candidate.text is None and not self.has_address:
-            # It belongs to an offer that was taken back, or all before it were names that nobody answers for.
-            # aioice would give up, though the other side's own checks will show where it is.
-            REFUSED_CANDIDATES.inc()
-            return False
-        self._candidates += 1
-        try:
-            await self._pc.addIceCandidate(_parsed(candidate))
-        except Exception as error:
-            # The words are a stranger's. What aiortc makes of them is not specified, and for a name that ends
-            # in .local aioice opens a socket, which the machine may refuse.
-            REFUSED_CANDIDATES.inc()
-            logger.warning("an address of a peer cannot be tried: %s", type(error).__name__)
-            return False
-        return True
+    async def add_candidate(self, candidate: Candidate) -> None:
+        """Try another remote address, unless it belongs to another description or cannot be used."""
+        if self.expects(candidate):
+            await self._remote_candidates.add(candidate)
 
     async def close(self) -> None:
         """Close, and end all tracks; gives up on a peer or relay that does not cooperate."""
         self._pc.remove_all_listeners()
         self._stop_watching()
         self._media.stop_sending()
+        await self._remote_candidates.stop()
         if self._gathering is not None:
             await self._gathering.stop()
         try:
@@ -250,10 +230,11 @@ class Connection:
 
     async def _apply_remote(self, text: str, kind: str) -> None:
         self._media.described(text)
-        await self._pc.setRemoteDescription(RTCSessionDescription(text, kind))
+        plain, names = split_names(text)
+        await self._pc.setRemoteDescription(RTCSessionDescription(plain, kind))
         aiortc_seam.guard_data(self._pc)
-        self._candidates = sdp.candidate_count(text)
         self.remote_ufrag = sdp.ice_ufrag(text)
+        await self._remote_candidates.described(plain, names)
         self._opus_type = self._opus_type or sdp.opus_type(text)
         self._learn(text)
 
@@ -285,11 +266,3 @@ class Connection:
         for uri, number in sdp.extension_ids(text).items():
             if len(self._extension_ids) < MAX_EXTENSIONS:
                 self._extension_ids.setdefault(uri, number)
-
-
-def _parsed(candidate: Candidate) -> RTCIceCandidate | None:
-    if candidate.text is None:
-        return None
-    parsed = candidate_from_sdp(candidate.text.removeprefix("candidate:"))
-    parsed.sdpMid, parsed.sdpMLineIndex = candidate.sdp_mid, candidate.sdp_mline_index
-    return parsed

@@ -26,6 +26,8 @@ _MSID = re.compile(r"^a=(?:ssrc:\d+ )?msid:(\S+)(?: (\S+))?", re.MULTILINE)
 #: What `str.splitlines`, and so aiortc, takes for the end of a line and SDP does not.
 _OTHER_LINE_END = re.compile(r"\r(?!\n)|[\v\f\x1c-\x1e\x85\u2028\u2029]")
 _OPUS = re.compile(r"^a=rtpmap:(\d{2,3}) opus/48000", re.MULTILINE | re.IGNORECASE)
+#: Where the address is in a candidate.
+_ADDRESS_FIELD = 4
 #: Payload types whose meaning each session gives them.
 _DYNAMIC = range(96, 128)
 _EXTMAP = re.compile(r"^a=extmap:(\d+)(/\w+)? (\S+)(.*)$")
@@ -58,6 +60,33 @@ def section_count(sdp: str) -> int:
 def candidate_count(sdp: str) -> int:
     """How many candidates there are, at most."""
     return sdp.count("a=candidate:")
+
+
+def is_name(candidate: str) -> bool:
+    """Whether a candidate hides its address behind a name, which has to be asked for in the local network."""
+    fields = candidate.split()
+    return len(fields) > _ADDRESS_FIELD and fields[_ADDRESS_FIELD].lower().endswith(".local")
+
+
+def without_names(sdp: str) -> tuple[str, list[tuple[int, str]]]:
+    """The same without the candidates that are names, and those, each with the number of its section.
+
+    Without any it is unchanged; otherwise it leaves open whether more candidates follow.
+    """
+    if ".local" not in sdp.lower():
+        return sdp, []
+    head, *sections = _SECTION.split(sdp)
+    plain, names = [head], list[tuple[int, str]]()
+    for index, section in enumerate(sections):
+        kept = []
+        for line in section.splitlines(keepends=True):
+            if line.startswith("a=candidate:") and is_name(line):
+                names.append((index, line.strip().removeprefix("a=")))
+            else:
+                kept.append(line)
+        plain.append("".join(kept))
+    text = "".join(plain)
+    return (without_end_of_candidates(text) if names else text), names
 
 
 def has_plain_lines(sdp: str) -> bool:

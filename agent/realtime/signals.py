@@ -13,6 +13,7 @@ from agent.realtime.sdp import (
     candidate_count,
     has_plain_lines,
     section_count,
+    without_names,
 )
 
 MAX_CANDIDATE_CHARS = 1000
@@ -67,6 +68,15 @@ def parse(data: Any) -> Signal | None:
     if isinstance(data.get(TRACK_META_KEY), dict):
         return _track_meta(data[TRACK_META_KEY])
     return None
+
+
+def split_names(text: str) -> tuple[str, list[Candidate]]:
+    """A description without the addresses that are names, and those, with the end if that was in it."""
+    plain, names = without_names(text)
+    found = [Candidate(name, sdp_mline_index=index) for index, name in names]
+    if found and "a=end-of-candidates" in text:
+        found.append(Candidate(None))
+    return plain, found
 
 
 def description(kind: str, sdp: str) -> dict[str, Any]:

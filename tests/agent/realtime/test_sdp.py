@@ -251,3 +251,32 @@ def test_what_stands_for_no_opus(line):
     text = f"v=0\r\nm=audio 9 X 111\r\na=rtpmap:{line}\r\n"
     assert sdp.opus_type(text) is None
     assert sdp.pin_opus_type(text, None) == sdp.pin_opus_type(text, 111) == text
+
+
+NAME = "candidate:1 1 udp 1 0a1b2c3d-0000-4000-8000-0a1b2c3d4e5f.local 5000 typ host"
+ADDRESS = "candidate:2 1 udp 1 192.0.2.1 5000 typ host generation 0 network-id a.local"
+
+
+def test_addresses_that_are_names_are_taken_out():
+    head, end = "v=0\r\ns=x.local\r\n", "a=end-of-candidates\r\n"
+    first, second = "m=audio 9 x 96\r\na=mid:a\r\n", "m=video 9 x 97\r\na=mid:b\r\n"
+    offer = f"{head}{first}a={ADDRESS}\r\na={NAME}\r\n{end}{second}a={NAME}\r\n{end}"
+    assert sdp.without_names(offer) == (
+        f"{head}{first}a={ADDRESS}\r\n{second}",
+        [(0, NAME), (1, NAME)],
+    )
+    assert signals.split_names(offer) == (
+        f"{head}{first}a={ADDRESS}\r\n{second}",
+        [Candidate(NAME, None, 0), Candidate(NAME, None, 1), Candidate(None)],
+    )
+
+
+def test_without_names_nothing_is_changed():
+    offer = f"v=0\r\nm=audio 9 x 96\r\na={ADDRESS}\r\na=end-of-candidates\r\n"
+    assert signals.split_names(offer) == (offer, [])
+
+
+def test_candidates_that_are_names():
+    assert sdp.is_name(NAME)
+    assert not sdp.is_name(ADDRESS)
+    assert not sdp.is_name("candidate:1 .local")

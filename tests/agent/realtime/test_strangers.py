@@ -84,6 +84,38 @@ async def test_a_name_that_cannot_be_looked_up(hub: RunningHub, monkeypatch: pyt
                 await asyncio.sleep(0.01)
 
 
+async def test_names_are_looked_up_beside_everything_else(
+    hub: RunningHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether they are in an offer or come after it; and the end of addresses waits for them."""
+    asked, answer = asyncio.Semaphore(0), asyncio.Event()
+
+    async def resolve(*_: Any, **__: Any) -> None:
+        asked.release()
+        await answer.wait()
+
+    monkeypatch.setattr(aioice.mdns.MDnsProtocol, "resolve", resolve)
+    candidate = "candidate:1 1 udp 1 0a1b2c3d-0000-4000-8000-0a1b2c3d4e5f.local 5000 typ host"
+    lines = (await an_offer()).splitlines(keepends=True)
+    offer = "".join(line for line in lines if "candidate" not in line)
+    async with alice_and_a_stranger(hub) as (_, stranger):
+        await stranger.say(signals.description("offer", f"{offer}a={candidate}\r\na=end-of-candidates\r\n"))
+        await stranger.answered()
+        await asked.acquire()
+        for number in range(2):
+            await stranger.say(
+                signals.candidate(Candidate(candidate.replace("0a1b", f"0{number}1b"), "0", 0))
+            )
+            await asked.acquire()
+        refused = metric(REFUSED)
+        await stranger.say(signals.description("offer", offer))
+        await stranger.answered()
+        assert metric(REFUSED) == refused
+        answer.set()
+        while metric(REFUSED) == refused:
+            await asyncio.sleep(0.01)
+
+
 NO_ADDRESSES = (
     "candidate:1 1 udp 1 127.0.0.1 99999999999 typ host",
     "candidate:1 1 udp 99999999999999999999999 127.0.0.1 9 typ host",
