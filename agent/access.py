@@ -51,8 +51,13 @@ class Access:
             pair = SecretKey(f"sk_id_{secrets.token_hex(8)}", f"sk_secret_{secrets.token_urlsafe(32)}")
             self._pair: tuple[str, str] | None = (pair.key_id, pair.secret)
             # On this machine every caller, agent and test has the same address: there is nobody to hold off.
-            hub_options = HubOptions(secret_keys=(pair,), ice_servers=self.ice_servers)
-            self.hub = Hub(replace(hub_options, connects_per_minute=None) if local else hub_options)
+            # Elsewhere agents of this process may share theirs with callers whom a proxy brings.
+            hub_options = HubOptions(
+                secret_keys=(pair,), ice_servers=self.ice_servers, trusted_prefix=AGENT_ID_PREFIX
+            )
+            if local:
+                hub_options = replace(hub_options, connects_per_minute=None, connections_per_address=None)
+            self.hub = Hub(hub_options)
         elif options.secret_key is not None and options.secret_key_id is not None:
             self._pair = (options.secret_key_id, options.secret_key.get_secret_value())
         else:

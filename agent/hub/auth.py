@@ -43,10 +43,11 @@ class Admission:
 class HttpRefusedError(Exception):
     """Refused before the upgrade, with an HTTP status and an error code for the body."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.retry_after_s = retry_after_s
 
 
 class CloseRefusedError(Exception):
@@ -86,7 +87,7 @@ def _credential(query: str, name: str) -> str | None:
 
 def _admit_key(key: PublishableKey, origin: str | None) -> Admission:
     _check_origin(origin, key.allowed_origins)
-    return Admission(Grant(str(uuid.uuid4()), key.actions, (key.channel_patterns,)))
+    return Admission(Grant(str(uuid.uuid4()), key.actions, (key.channel_patterns,), key_id=key.key))
 
 
 def _check_origin(origin: str | None, allowed: frozenset[str] | None) -> None:
@@ -142,7 +143,7 @@ def _admit_claims(claims: Mapping[str, Any], key: SecretKey, now: float) -> Admi
     patterns = (key.channel_patterns,) if channels is None else (key.channel_patterns, channels)
     if channels is not None and not all(map(is_channel, channels)):
         raise _bad_claim("channels must be names of 1-256 characters")
-    return Admission(Grant(peer_id, actions, patterns, peer_metadata), expires_at, metadata)
+    return Admission(Grant(peer_id, actions, patterns, peer_metadata, key.key_id), expires_at, metadata)
 
 
 def _is_finite(number: float) -> bool:

@@ -16,6 +16,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from prometheus_client import Counter, Gauge
 
@@ -53,6 +54,11 @@ PARALLEL_PEERS = 256
 #: Former stays whose entries are still to be cleared; forgotten ones go with their lease.
 MAX_FORMER_STAYS = 8
 
+
+class Deliver(Protocol):
+    def __call__(self, outputs: Sequence[Output], asker: ConnectionId | None = None) -> None: ...
+
+
 UP = Gauge("voice_agent_hub_cluster_up", "1 while rooms are shared through Redis, 0 while it is away.")
 LOST = Counter("voice_agent_hub_cluster_lost", "How often Redis was lost.")
 LOCAL_ONLY = Counter(
@@ -69,12 +75,13 @@ class Cluster:
         rooms: Rooms,
         usage: Usage,
         *,
-        deliver: Callable[[Sequence[Output]], None],
+        deliver: Deliver,
         kick: Callable[[str], object],
         clock: Callable[[], float],
         lease_s: float = LEASE_S,
     ) -> None:
-        """`deliver` sends frames to connections here, `kick` closes those of one peer here.
+        """`deliver` sends frames to connections here, in answer to one of them if given, and `kick` closes
+        those of one peer here.
 
         Raises `ClusterError` when the URL is wrong or a package is missing.
         """
@@ -167,7 +174,7 @@ class Cluster:
                 # It has left while it waited.
                 return
             # The others hear of the newcomer after it has heard of them.
-            self._deliver(self._rooms.handle(connection_id, frame))
+            self._deliver(self._rooms.handle(connection_id, frame), connection_id)
             self._settle(frame.channel, grant.peer_id)
 
     async def _send(self, connection_id: ConnectionId, grant: Grant, frame: Send) -> None:

@@ -30,11 +30,16 @@ MAX_QUEUED_BYTES = 4 * 1024 * 1024
 #: Frames of every kind, so that pings and subscribes cannot be used to keep the hub busy either.
 FRAMES_PER_S = 500.0
 FRAME_BURST = 1000
+#: Rosters are long, and whoever is in a room may ask for its roster again: beyond this, the next frame is
+#: read later. A hundred rooms of a few members each fit in, or two full ones with all possible metadata.
+ROSTER_BYTES_PER_S = 256 * 1024
+ROSTER_BURST_BYTES = 2 * 1024 * 1024
 #: How long the last frames and the close frame may take to get out.
 CLOSE_DEADLINE_S = 5.0
 
 FRAMES = Counter("voice_agent_hub_frames", "Frames the hub received from clients.", ["type"])
 CLOSES = Counter("voice_agent_hub_closes", "Connections the hub closed, by close code.", ["code"])
+SLOWED = Counter("voice_agent_hub_slowed", "Frames read later because of the rosters asked for.")
 SLOW_READERS = Counter("voice_agent_hub_slow_readers", "Connections closed because they did not read.")
 
 
@@ -71,7 +76,7 @@ class Connection:
         self.id = connection_id
         self._websocket = websocket
         self._max_queued_frames = max_queued_frames
-        self._queue: deque[str | _Close] = deque()
+        self._queue: deque[tuple[str, int] | _Close] = deque()
         self._queued_bytes = 0
         self._wake = asyncio.Event()
         self._closing: _Close | None = None
@@ -79,9 +84,13 @@ class Connection:
         now_s = asyncio.get_running_loop().time()
         self._messages = TokenBucket(rate.per_s, rate.burst, now_s) if rate else None
         self._frames = TokenBucket(FRAMES_PER_S, FRAME_BURST, now_s) if rate else None
+        self._rosters = TokenBucket(ROSTER_BYTES_PER_S, ROSTER_BURST_BYTES, now_s) if rate else None
 
-    def send(self, text: str) -> None:
-        """Queue one encoded frame. Never blocks; after `close` it does nothing."""
+    def send(self, text: str, size_bytes: int | None = None) -> None:
+        """Queue one encoded frame. Never blocks; after `close` it does nothing.
+
+        `size_bytes`: what it has in UTF-8, where that is known.
+        """
         if self._closing is not None:
             return
         if len(self._queue) >= self._max_queued_frames or self._queued_bytes >= MAX_QUEUED_BYTES:
@@ -89,9 +98,16 @@ class Connection:
             self._queue.clear()
             self.close(CloseCode.POLICY_VIOLATION, "reading too slowly")
             return
-        self._queue.append(text)
-        self._queued_bytes += len(text)
+        size_bytes = frame_bytes(text) if size_bytes is None else size_bytes
+        self._queue.append((text, size_bytes))
+        self._queued_bytes += size_bytes
         self._wake.set()
+
+    def send_roster(self, text: str, size_bytes: int) -> None:
+        """Queue the roster that this connection asked for."""
+        if self._rosters is not None:
+            self._rosters.take(asyncio.get_running_loop().time(), size_bytes)
+        self.send(text, size_bytes)
 
     def close(self, code: int, reason: str) -> None:
         """End the connection once what is queued has been sent. The first reason given counts."""
@@ -134,8 +150,9 @@ class Connection:
                     if isinstance(item, _Close):
                         await self._websocket.close(item.code, item.reason)
                         return
-                    self._queued_bytes -= len(item)
-                    await self._websocket.send_text(item)
+                    text, size_bytes = item
+                    self._queued_bytes -= size_bytes
+                    await self._websocket.send_text(text)
                 self._wake.clear()
                 await self._wake.wait()
         except (WebSocketDisconnect, RuntimeError):
@@ -153,7 +170,15 @@ class Connection:
             self._take(event.get("text"), event.get("bytes"), handle)
             if drained is not None:
                 await drained()
+            await self._pay_for_rosters()
         self._ended.set()
+
+    async def _pay_for_rosters(self) -> None:
+        loop = asyncio.get_running_loop()
+        wait_s = self._rosters.wait_s(loop.time()) if self._rosters is not None else 0.0
+        if wait_s > 0:
+            SLOWED.inc()
+            await asyncio.sleep(wait_s)
 
     def _take(self, text: str | None, data: bytes | None, handle: Callable[[ClientFrame], None]) -> None:
         size_bytes = frame_bytes(text) if text is not None else len(data or b"")

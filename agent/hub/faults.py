@@ -31,7 +31,7 @@ from typing import Any
 from prometheus_client import Counter
 
 from agent.realtime.codes import CloseCode, ErrorCode
-from agent.realtime.frames import ClientFrame, ErrorFrame, FrameError, Send, Subscribe, encode
+from agent.realtime.frames import ClientFrame, ErrorFrame, FrameError, Send, encode
 from agent.realtime.frames import parse_client_frame as parse
 
 from .connection import Connection
@@ -192,7 +192,6 @@ class FaultyConnection(Connection):
         self._faults = faults
         self._handle: Callable[[ClientFrame], None] | None = None
         self._frames_seen = 0
-        self._subscribing = False
         dice = [
             Dice(odds, f"{faults.seed}/{self.id}/{direction}")
             for direction, odds in (("in", faults.inward), ("out", faults.outward))
@@ -218,14 +217,19 @@ class FaultyConnection(Connection):
             self._in.stop()
             self._out.stop()
 
-    def send(self, text: str) -> None:
+    def send(self, text: str, size_bytes: int | None = None) -> None:
         if text.startswith(_SPARED):
-            super().send(text)
-        elif self._subscribing and text.startswith('{"type":"presence"'):
-            FAULTS.labels("omit_snapshot").inc()
+            super().send(text, size_bytes)
         else:
             self._out.put(text)
         self._count_frame()
+
+    def send_roster(self, text: str, size_bytes: int) -> None:
+        if self._faults.omit_snapshot:
+            FAULTS.labels("omit_snapshot").inc()
+            self._count_frame()
+        else:
+            super().send_roster(text, size_bytes)
 
     def _take(self, text: str | None, data: bytes | None, handle: Callable[[ClientFrame], None]) -> None:
         if text is None:
@@ -243,10 +247,7 @@ class FaultyConnection(Connection):
             refusal = ErrorFrame(ErrorCode.ACTION_NOT_PERMITTED, frame.request_id, "denied on purpose")
             self.send(encode(refusal))
             return
-        # Whatever presence the asker gets while its subscribe is carried out is the roster.
-        self._subscribing = self._faults.omit_snapshot and isinstance(frame, Subscribe)
         super()._take(text, None, self._handle)
-        self._subscribing = False
 
     def _count_frame(self) -> None:
         self._frames_seen += 1

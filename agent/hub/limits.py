@@ -17,12 +17,15 @@ class AttemptLimiter:
         self._max_sources = max_sources
         self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
 
-    def allow(self, source: str, now_s: float) -> bool:
-        """Count one attempt; False when the source has had its share. A refused attempt counts, too."""
+    def wait_s(self, source: str, now_s: float) -> float:
+        """Count one attempt; 0 when it is allowed, or how long the source has to stay away.
+
+        A refused attempt counts, too.
+        """
         attempts = self._attempts.setdefault(source, deque(maxlen=self._max_attempts))
         self._attempts.move_to_end(source)
         if len(self._attempts) > self._max_sources:
             self._attempts.popitem(last=False)
         allowed = len(attempts) < self._max_attempts or attempts[0] <= now_s - self._window_s
         attempts.append(now_s)
-        return allowed
+        return 0.0 if allowed else attempts[0] + self._window_s - now_s

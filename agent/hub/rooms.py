@@ -40,6 +40,9 @@ MAX_CHANNELS_PER_CONNECTION = 100
 MAX_PEERS_PER_ROOM = 250
 #: Every publish is compared with each of these.
 MAX_WILDCARD_NAMES = 64
+#: So that no connection, and with keys of several kinds no kind of client, takes all of them.
+MAX_WILDCARDS_PER_CONNECTION = 8
+MAX_WILDCARD_NAMES_PER_KEY = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Grant:
     #: A channel is allowed when each group has a pattern that matches it: the key's, and the token's.
     patterns: tuple[tuple[str, ...], ...] = ()
     peer_metadata: JsonObject | None = None
+    #: The key that was shown, or that signed the token.
+    key_id: str = field(default="", repr=False)
 
     def allows(self, channel: str) -> bool:
         return all(any(matches(pattern, channel) for pattern in group) for group in self.patterns)
@@ -234,12 +239,18 @@ class Rooms:
 
     def _check_room_for(self, connection: _Connection, channel: str, wildcard: bool) -> None:
         if wildcard:
-            full = channel not in self._wildcards and len(self._wildcards) >= MAX_WILDCARD_NAMES
+            full = sum(map(is_wildcard, connection.subscriptions)) >= MAX_WILDCARDS_PER_CONNECTION
+            full = full or (channel not in self._wildcards and self._no_wildcard_for(connection.grant.key_id))
         else:
             peers = {*self._rooms.get(channel, {}), *self._elsewhere.get(channel, {})}
             full = connection.grant.peer_id not in peers and len(peers) >= MAX_PEERS_PER_ROOM
         if full:
             raise _RefusedError(ErrorCode.CHANNEL_LIMIT_EXCEEDED, "this channel takes no more subscribers")
+
+    def _no_wildcard_for(self, key_id: str) -> bool:
+        """Whether this key may bring no further name; each counts for whoever has held it longest."""
+        by_key = sum(held[0].grant.key_id == key_id for held in self._wildcards.values())
+        return len(self._wildcards) >= MAX_WILDCARD_NAMES or by_key >= MAX_WILDCARD_NAMES_PER_KEY
 
     def _join(self, connection: _Connection, channel: str, wildcard: bool) -> list[Output]:
         """Add the connection; returns the news for the others if its peer was not there yet, anywhere."""

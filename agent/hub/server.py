@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
@@ -26,21 +28,23 @@ from agent.realtime.frames import (
     JsonObject,
     Member,
     Message,
+    Presence,
     Publish,
     Send,
     Welcome,
     encode,
+    frame_bytes,
 )
 from agent.realtime.ice import IceServer
 
 from .auth import Admission, CloseRefusedError, HttpRefusedError, admit
 from .cluster import LEASE_S, Cluster
 from .connection import CLOSE_DEADLINE_S, MAX_QUEUED_FRAMES, Connection, MessageRate
+from .door import Door
 from .faults import Faults, FaultyConnection
 from .inbox import Inbox
 from .keys import KeyRing, PublishableKey, SecretKey
-from .limits import AttemptLimiter
-from .rooms import Grant, Output, Rooms
+from .rooms import ConnectionId, Grant, Output, Rooms
 from .usage import Usage
 
 logger = logging.getLogger(__name__)
@@ -71,6 +75,11 @@ class HubOptions:
     max_messages: int | None = None
     #: Attempts from one source address (IPv6: one /64) in 60 s; more get HTTP 429. None: no limit.
     connects_per_minute: int | None = 60
+    #: Connections of one such address at a time; more are closed with 4010. None: no limit.
+    connections_per_address: int | None = 200
+    #: Peers whose ids begin so, as a token says, are exempt from the limits of addresses: programs of one's
+    #: own that share an address with strangers. With a publishable key nobody chooses an id.
+    trusted_prefix: str | None = None
     #: Requests to the control plane, from one address and by one key alike. None: no limit.
     rest_rate: RateLimit | None = REST_RATE
     #: Publishes and sends of one connection; more close it with 4011. None: no limit.
@@ -104,7 +113,10 @@ class Hub:
         self._usage = Usage(
             clock(), max_connections=options.max_connections, max_messages=options.max_messages
         )
-        self._limiter = AttemptLimiter(limit, 60.0) if (limit := options.connects_per_minute) else None
+        self._door = Door(
+            connects_per_minute=options.connects_per_minute,
+            connections_per_address=options.connections_per_address,
+        )
         self._connections: dict[int, Connection] = {}
         self._ids = itertools.count(1)
         self._cluster = self._make_cluster(options)
@@ -206,33 +218,49 @@ class Hub:
         query = websocket.scope["query_string"].decode("latin-1")
         # The server logs every connection's address, and the credential is part of it.
         websocket.scope["query_string"] = b""
+        # Trusted programs have no address here.
+        address = client_key(websocket.client.host if websocket.client else "")
         try:
-            self._check_door(websocket)
-            admission = admit(query, websocket.headers.get("origin"), self.keys, now=self._clock())
-            self._check_capacity()
+            admission = self._admit(query, websocket.headers.get("origin"), address)
+            if self._is_trusted(admission):
+                address = ""
+            self._check_capacity(address)
         except HttpRefusedError as refused:
             REFUSED.labels(refused.code).inc()
-            body = {"error": refused.code, "message": str(refused)}
-            await websocket.send_denial_response(JSONResponse(body, refused.status))
+            await websocket.send_denial_response(_denial(refused))
             return
         except CloseRefusedError as refused:
             REFUSED.labels(str(int(refused.code))).inc()
             await websocket.accept()
             await websocket.close(refused.code, str(refused))
             return
-        await websocket.accept()
-        await self._run(websocket, admission)
+        self._door.opened(address)
+        try:
+            await websocket.accept()
+            await self._run(websocket, admission)
+        finally:
+            self._door.closed(address)
 
-    def _check_door(self, websocket: WebSocket) -> None:
+    def _admit(self, query: str, origin: str | None, address: str) -> Admission:
         if self.is_closed:
             raise HttpRefusedError(503, "going_away", "the server is shutting down")
-        source = websocket.client.host if websocket.client else ""
-        if self._limiter and not self._limiter.allow(client_key(source), time.monotonic()):
-            raise HttpRefusedError(429, "rate_limited", "too many connection attempts; wait a minute")
+        if self.options.trusted_prefix is not None:
+            with suppress(HttpRefusedError, CloseRefusedError):
+                admission = admit(query, origin, self.keys, now=self._clock())
+                if self._is_trusted(admission):
+                    return admission
+        self._door.knock(address, time.monotonic())
+        return admit(query, origin, self.keys, now=self._clock())
 
-    def _check_capacity(self) -> None:
+    def _is_trusted(self, admission: Admission) -> bool:
+        prefix = self.options.trusted_prefix
+        return prefix is not None and admission.grant.peer_id.startswith(prefix)
+
+    def _check_capacity(self, address: str) -> None:
         if len(self._connections) >= self.options.max_connections:
             raise CloseRefusedError(CloseCode.OVER_CONNECTION_LIMIT, "too many connections")
+        if address:
+            self._door.check_open(address)
 
     async def _run(self, websocket: WebSocket, admission: Admission) -> None:
         connection = self._connection(websocket)
@@ -301,7 +329,7 @@ class Hub:
         elif inbox is not None:
             inbox.put(frame)
         else:
-            self._deliver(self.rooms.handle(connection.id, frame))
+            self._deliver(self.rooms.handle(connection.id, frame), connection.id)
 
     def _welcome(self, admission: Admission) -> Welcome:
         metadata: JsonObject | None = admission.metadata
@@ -324,11 +352,26 @@ class Hub:
         loop = asyncio.get_running_loop()
         return loop.call_later(delay_s, connection.close, CloseCode.TOKEN_EXPIRED, "the token has expired")
 
-    def _deliver(self, outputs: Sequence[Output]) -> None:
-        texts: dict[int, str] = {}
+    def _deliver(self, outputs: Sequence[Output], asker: ConnectionId | None = None) -> None:
+        """Send each frame to its connection; presence for the `asker` is the roster it asked for."""
+        texts: dict[int, tuple[str, int]] = {}
         for to, frame in outputs:
             # A frame for many is written once; identity is enough, the outputs keep it alive.
-            text = texts.get(id(frame)) or texts.setdefault(id(frame), encode(frame))
+            text, size_bytes = texts.get(id(frame)) or texts.setdefault(id(frame), _sized(encode(frame)))
             connection = self._connections.get(to)
-            if connection is not None:
-                connection.send(text)
+            if connection is None:
+                continue
+            if to == asker and isinstance(frame, Presence):
+                connection.send_roster(text, size_bytes)
+            else:
+                connection.send(text, size_bytes)
+
+
+def _sized(text: str) -> tuple[str, int]:
+    return text, frame_bytes(text)
+
+
+def _denial(refused: HttpRefusedError) -> JSONResponse:
+    wait_s = refused.retry_after_s
+    headers = {"retry-after": str(math.ceil(wait_s))} if wait_s is not None else None
+    return JSONResponse({"error": refused.code, "message": str(refused)}, refused.status, headers)

@@ -64,6 +64,7 @@ def hub_options(settings: HubSettings, faults: Faults | None = None) -> HubOptio
         max_messages=settings.max_messages,
         # On this machine every client has the same address: there is nobody to hold off.
         connects_per_minute=None if settings.is_local else limits.connects_per_minute,
+        connections_per_address=None if settings.is_local else limits.connections_per_address,
         rest_rate=None if settings.is_local else limits.rest_rate,
         faults=faults,
         redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None,

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
 
-from agent.hub import ClusterError, Hub, HubOptions, cluster, redis_link
+from agent.hub import ClusterError, Hub, HubOptions, cluster, parse_faults, redis_link
 from tests.agent.hub.cluster_parts import Barrier, seat, start_cluster
-from tests.agent.hub.hub_parts import metric
+from tests.agent.hub.hub_parts import client, metric, token
 from tests.agent.realtime.peer_parts import participant
 from tests.conftest import RunningHub, StartHub
 from tests.redis_server import RedisServer, redis_server
@@ -25,6 +26,22 @@ async def redis() -> AsyncIterator[RedisServer]:
 
 
 # ---- rooms across processes -----------------------------------------------------------------------------
+
+
+async def test_no_roster_on_purpose_but_news(start_hub: StartHub, redis: RedisServer) -> None:
+    faults = parse_faults(["omit_snapshot"])
+    async with start_cluster(start_hub, redis, faults=faults) as hubs, AsyncExitStack() as stack:
+        raws = []
+        for hub, peer_id in zip((*hubs, hubs[0]), "abc", strict=True):
+            raw = await stack.enter_async_context(client(hub, token(hub, peer_id=peer_id)))
+            assert (await raw.read())["type"] == "welcome"
+            await raw.write(type="subscribe", channel="room", requestId="s")
+            assert await raw.read() == {"type": "ack", "requestId": "s"}
+            raws.append(raw)
+        for peer_id in "bc":
+            assert (await raws[0].read())["joined"] == [{"peerId": peer_id}]
+        await raws[2].write(type="ping")
+        assert await raws[2].read() == {"type": "pong"}
 
 
 async def test_peers_of_different_hubs_are_in_one_room(start_hub: StartHub, redis: RedisServer) -> None:

@@ -14,6 +14,8 @@ from agent.hub.rooms import (
     MAX_CHANNELS_PER_CONNECTION,
     MAX_PEERS_PER_ROOM,
     MAX_WILDCARD_NAMES,
+    MAX_WILDCARD_NAMES_PER_KEY,
+    MAX_WILDCARDS_PER_CONNECTION,
     Grant,
     Output,
     Rooms,
@@ -302,15 +304,43 @@ def test_a_wildcard_is_not_published_to() -> None:
     assert error(make_rooms("a").handle(1, Publish("devices/*", 1))) == "invalid_channel"
 
 
-def test_wildcards_are_few() -> None:
+def test_wildcards_of_one_connection_are_few() -> None:
     rooms = make_rooms("a", "b")
-    for number in range(MAX_WILDCARD_NAMES):
+    for number in range(MAX_WILDCARDS_PER_CONNECTION):
         assert rooms.handle(1, Subscribe(f"x{number}/*")) == []
-    assert error(rooms.handle(2, Subscribe("more/*"))) == "channel_limit_exceeded"
-    assert rooms.handle(2, Subscribe("x0/*")) == []
-    rooms.disconnect(1)
-    rooms.disconnect(2)
+    assert error(rooms.handle(1, Subscribe("more/*"))) == "channel_limit_exceeded"
+    assert rooms.handle(1, Subscribe("x0/*")) == []
+    assert rooms.handle(2, Subscribe("more/*")) == []
+    assert rooms.handle(1, Unsubscribe("x0/*")) == []
+    assert rooms.handle(1, Subscribe("more/*")) == []
+
+
+def test_one_key_takes_half_of_all_wildcards_and_no_more() -> None:
+    rooms, numbers = Rooms(), range(2 * MAX_WILDCARD_NAMES)
+    for number in numbers:
+        rooms.connect(number, Grant(f"{number}", ALL_ACTIONS, key_id=("page", "page", "server")[number % 3]))
+
+    def take(key_id: int) -> int:
+        """How many names connections of this key can still bring."""
+        return sum(rooms.handle(n, Subscribe(f"x{n}/*")) == [] for n in numbers if n % 3 == key_id)
+
+    assert take(0) == MAX_WILDCARD_NAMES_PER_KEY
+    assert take(1) == 0
+    assert take(2) == MAX_WILDCARD_NAMES - MAX_WILDCARD_NAMES_PER_KEY
+    # One that is in use may be shared.
+    assert rooms.handle(1, Subscribe("x0/*")) == []
+    for number in numbers:
+        rooms.disconnect(number)
     assert rooms.is_empty()
+
+
+def test_wildcards_are_few() -> None:
+    rooms = Rooms()
+    for number in range(MAX_WILDCARD_NAMES + 1):
+        rooms.connect(number, Grant(f"{number}", ALL_ACTIONS, key_id=str(number)))
+    for number in range(MAX_WILDCARD_NAMES):
+        assert rooms.handle(number, Subscribe(f"x{number}/*")) == []
+    assert error(rooms.handle(MAX_WILDCARD_NAMES, Subscribe("more/*"))) == "channel_limit_exceeded"
 
 
 # ---- properties -----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import quote
 
@@ -14,9 +15,13 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.websockets import WebSocket
 from websockets.exceptions import InvalidStatus
 
-from agent.hub import Hub, HubOptions, MessageRate, PublishableKey
+from agent.hub import ALL_ACTIONS, Hub, HubOptions, MessageRate, PublishableKey
+from agent.hub.connection import MAX_QUEUED_BYTES, Connection
+from agent.hub.rooms import Grant
+from agent.realtime.frames import Subscribe
 from agent.realtime.ice import IceServer
 from agent.realtime.tokens import mint_token
 from tests.agent.hub.hub_parts import client, metric, token
@@ -85,8 +90,12 @@ async def test_too_many_attempts_are_http_429(start_hub: StartHub) -> None:
         for _ in range(2):
             async with client(hub):
                 pass
-        status, body = await refusal(hub, "key=anything")
-        assert (status, body["error"]) == (429, "rate_limited")
+        with pytest.raises(InvalidStatus) as refused:
+            async with client(hub, "key=anything"):
+                pass
+        response = refused.value.response
+        assert (response.status_code, json.loads(response.body or b"")["error"]) == (429, "rate_limited")
+        assert 0 < int(response.headers["retry-after"]) <= 60
 
 
 async def test_a_wrong_key_or_signature_is_closed_4001(hub: RunningHub) -> None:
@@ -102,6 +111,52 @@ async def test_one_connection_too_many_is_closed_4010(start_hub: StartHub) -> No
         assert (await one.read())["type"] == "welcome"
         async with client(hub) as two:
             assert (await two.closed())[0] == 4010
+
+
+async def test_one_connection_of_an_address_too_many_is_closed_4010(start_hub: StartHub) -> None:
+    async with start_hub(HubOptions(connections_per_address=2)) as hub:
+        async with client(hub) as one, client(hub) as two:
+            for raw in (one, two):
+                assert (await raw.read())["type"] == "welcome"
+            async with client(hub) as three:
+                assert await three.closed() == (4010, "too many connections from one address")
+        # The hub hears of the end of a connection in its own time.
+        while not hub.hub.rooms.is_empty():
+            await asyncio.sleep(0)
+        async with client(hub) as one:
+            assert (await one.read())["type"] == "welcome"
+
+
+async def test_programs_of_ones_own_are_exempt_from_the_limits_of_addresses(start_hub: StartHub) -> None:
+    options = HubOptions(connects_per_minute=1, connections_per_address=1, trusted_prefix="~agent-")
+    async with start_hub(options) as hub, AsyncExitStack() as stack:
+        agents = [token(hub, peer_id=f"~agent-{number}") for number in range(3)]
+        for query in (token(hub), *agents):
+            raw = await stack.enter_async_context(client(hub, query))
+            assert (await raw.read())["type"] == "welcome"
+        assert (await refusal(hub, token(hub)))[0] == 429
+        # Who only says so is a stranger, and one more attempt.
+        assert (await refusal(hub, token(hub, peer_id="~agent-4") + "x"))[0] == 429
+
+
+async def test_a_long_roster_asked_for_again_and_again_slows_down_who_asks(start_hub: StartHub) -> None:
+    slowed = metric("voice_agent_hub_slowed_total")
+    async with start_hub(HubOptions()) as hub, client(hub, token(hub)) as asker:
+        for number in range(200):
+            # As if they had connected.
+            grant = Grant(f"p{number}", ALL_ACTIONS, peer_metadata={"about": "x" * 4000})
+            hub.hub.rooms.connect(-1 - number, grant)
+            hub.hub.rooms.handle(-1 - number, Subscribe("room"))
+        await asker.read()
+        # Three of them are 2.4 MB: more than may be had at once.
+        for _ in range(3):
+            await asker.write(type="subscribe", channel="room", requestId="s")
+        for _ in range(3):
+            assert (await asker.read())["type"] == "ack"
+            assert len((await asker.read())["joined"]) == 200
+        await asker.write(type="ping")
+        assert await asker.read() == {"type": "pong"}
+        assert metric("voice_agent_hub_slowed_total") > slowed
 
 
 async def test_a_token_is_closed_4002_shortly_before_it_expires(start_hub: StartHub) -> None:
@@ -262,6 +317,20 @@ async def test_a_reader_too_slow_is_dropped_and_the_others_go_on(
         assert metric("voice_agent_hub_slow_readers_total") == before + 1
         sleeper.websocket.transport.resume_reading()
         assert await sleeper.closed() == (1008, "reading too slowly")
+
+
+async def test_what_waits_for_a_reader_is_counted_in_bytes() -> None:
+    before = metric("voice_agent_hub_slow_readers_total")
+    # Nothing is sent before it runs.
+    connection = Connection(1, WebSocket({"type": "websocket"}, never, never), None)
+    for _ in range(3):
+        # Three bytes each.
+        connection.send("\u20ac" * (MAX_QUEUED_BYTES // 5))
+    assert metric("voice_agent_hub_slow_readers_total") == before + 1
+
+
+async def never(*_: Any) -> Any:
+    raise AssertionError("nothing is to be sent or read")
 
 
 # ---- the end --------------------------------------------------------------------------------------------
