@@ -21,26 +21,16 @@ from aiortc import (
     RTCRtpSender,
     rtp,
 )
-from aiortc.jitterbuffer import JitterBuffer
+from aiortc.codecs import CODECS
+from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 from aiortc.rtcrtpreceiver import RemoteStreamTrack
 from prometheus_client import Counter
 
-DROPPED_FRAMES = Counter(
-    "voice_agent_received_frames_dropped_total",
-    "Decoded frames of a remote track dropped because nobody read them in time",
-)
+from agent.realtime.audio_arrival import AudioArrival
+from agent.realtime.received_audio import DROPPED_FRAMES, ReceivedAudio
 
-#: Decoded frames kept for a slow reader, a second of them. Speech is consumed faster than it is spoken, so a
-#: reader that was held up catches up and no delay stays; beyond a second it is gone for good, and so is this.
-#: Pictures are large, and only the newest are of use.
-MAX_WAITING_FRAMES = {"audio": 50, "video": 3}
-
-#: Packets held for reordering. aiortc holds back 4 of 16 for a loudspeaker that must never run dry; nobody
-#: listens to the agent's input, so waiting there is only delay: 81 ms from click to frame became 22 ms, and
-#: at 2 % loss 3.9 % of the audio was missing instead of 10 %.
-JITTER_CAPACITY_PACKETS = 4
-JITTER_PREFETCH_FRAMES = 1
-
+#: Decoded pictures kept for a slow reader. They are large, and only the newest are of use.
+MAX_WAITING_PICTURES = 3
 
 DATA_ABORTS = Counter(
     "voice_agent_data_transports_aborted_total",
@@ -99,23 +89,34 @@ def audio_level_dbov(frame: av.AudioFrame) -> int:
     return round(min(0.0, max(-127.0, 20.0 * math.log10(rms)))) if rms > 0 else -127
 
 
-def prepare_received_track(pc: RTCPeerConnection, track: MediaStreamTrack) -> None:
-    """Bound the frames that wait for a reader, and hold packets back no longer than reordering needs.
+def ask_for_fec() -> None:
+    """Say in every description that Opus packets may tell of the one before them; aiortc says nothing.
 
-    To be called in the ``track`` event, before the receiver starts. Without it a track nobody reads takes
-    ever more memory.
+    Senders that can, such as browsers, then do so as soon as packets get lost.
+    """
+    for codec in CODECS["audio"]:
+        if codec.mimeType == "audio/opus":
+            codec.parameters["useinbandfec"] = 1
+
+
+def prepare_received_track(pc: RTCPeerConnection, track: MediaStreamTrack) -> MediaStreamTrack:
+    """Bound the frames that wait for a reader of pictures; receive sound by our own means (`_Ears`).
+
+    To be called in the ``track`` event, before the receiver starts. Returns the track to be used from now on.
     """
     receiver: Any = next(t.receiver for t in pc.getTransceivers() if t.receiver.track is track)
-    receiver.track._queue = _NewestFrames(MAX_WAITING_FRAMES[track.kind])
     receiver._handle_rtcp_packet = _all_but_goodbyes(receiver._handle_rtcp_packet)
     if track.kind == "audio":
-        receiver._RTCRtpReceiver__jitter_buffer = JitterBuffer(
-            capacity=JITTER_CAPACITY_PACKETS, prefetch=JITTER_PREFETCH_FRAMES
-        )
+        return _Ears(receiver).track
+    receiver.track._queue = _NewestFrames(MAX_WAITING_PICTURES)
+    return track
 
 
 def end_received_track(track: MediaStreamTrack) -> None:
     """End a track prepared above, as aiortc does only if its receiver ever started; its reader would hang."""
+    if isinstance(track, ReceivedAudio):
+        track.end()
+        return
     queue: Any = getattr(track, "_queue", None)
     if track.readyState == "live" and isinstance(queue, _NewestFrames):
         queue.add(None)
@@ -124,10 +125,52 @@ def end_received_track(track: MediaStreamTrack) -> None:
 def renew_received_track(receiver: RTCRtpReceiver) -> MediaStreamTrack:
     """A new track in place of one that was ended, for what the same section carries from now on."""
     before: Any = receiver.track
-    renewed: Any = RemoteStreamTrack(kind=before.kind, id=before.id)
-    renewed._queue = _NewestFrames(before._queue.maxsize, after=before._queue)
+    renewed: Any
+    if isinstance(before, ReceivedAudio):
+        renewed = ReceivedAudio(before.id)
+        arrival: AudioArrival = receiver._RTCRtpReceiver__jitter_buffer.arrival  # type: ignore[attr-defined]
+        arrival.renew(renewed)
+    else:
+        renewed = RemoteStreamTrack(kind=before.kind, id=before.id)
+        renewed._queue = _NewestFrames(before._queue.maxsize, after=before._queue)
     receiver._track = renewed
     return renewed  # type: ignore[no-any-return]
+
+
+class _Ears:
+    """Takes the place of the jitter buffer, the decoder thread and the track of a receiver of sound.
+
+    aiortc's buffer holds back four packets for a loudspeaker that must never run dry, 80 ms in which the
+    agent could have begun to think. After one lost packet it jams, and it is 300 ms for the rest of the call;
+    nothing is put in the place of what was lost; and every track has a thread. What aiortc keeps: parsing,
+    statistics, reports to the sender.
+    """
+
+    def __init__(self, receiver: Any) -> None:
+        self._receiver = receiver
+        self.track = ReceivedAudio(receiver.track.id)
+        self.arrival = AudioArrival(self.track)
+        receiver._track = self.track
+        receiver._RTCRtpReceiver__jitter_buffer = self
+        receiver._RTCRtpReceiver__stop_decoder = self.arrival.end
+        receiver.receive = self._receive
+
+    def add(self, packet: rtp.RtpPacket) -> tuple[bool, None]:
+        """As aiortc's buffer: whether a whole picture is wanted, and a frame for the decoder thread."""
+        codec = self._receiver._RTCRtpReceiver__codecs[packet.payload_type]
+        self.arrival.packet(packet, codec)
+        return False, None
+
+    async def _receive(self, parameters: RTCRtpReceiveParameters) -> None:
+        """As aiortc's, without the decoder thread."""
+        receiver = self._receiver
+        if receiver._RTCRtpReceiver__started:
+            return
+        for codec in parameters.codecs:
+            receiver._RTCRtpReceiver__codecs[codec.payloadType] = codec
+        receiver.transport._register_rtp_receiver(receiver, parameters)
+        receiver._RTCRtpReceiver__rtcp_task = asyncio.ensure_future(receiver._run_rtcp())
+        receiver._RTCRtpReceiver__started = True
 
 
 async def say_bye(sender: RTCRtpSender) -> None:

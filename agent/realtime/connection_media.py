@@ -164,9 +164,8 @@ class ConnectionMedia:
     def _track_announced(self, track: MediaStreamTrack) -> None:
         if track.kind not in self._receives_kinds:
             return
-        aiortc_seam.prepare_received_track(self._pc, track)
         section = next(t for t in self._pc.getTransceivers() if t.receiver.track is track)
-        self._announce(section, track)
+        self._announce(section, aiortc_seam.prepare_received_track(self._pc, track))
 
     def _announce(self, section: RTCRtpTransceiver, track: MediaStreamTrack) -> None:
         msid = self._msids.get(section.mid or "", sdp.Msid(None, None))

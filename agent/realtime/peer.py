@@ -121,6 +121,7 @@ class Peer:
 
     async def __aenter__(self) -> Self:
         aiortc_seam.use_fast_audio_level()
+        aiortc_seam.ask_for_fec()
         await self._tasks.__aenter__()
         return self
 

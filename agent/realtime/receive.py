@@ -12,6 +12,8 @@ from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 from prometheus_client import Counter
 
+from agent.realtime import opus
+from agent.realtime.received_audio import ReceivedAudio
 from pipelines.audio import SPEECH_RATE_HZ, Samples
 
 DROPPED_FRAMES = Counter(
@@ -30,9 +32,35 @@ async def iter_audio(track: MediaStreamTrack, *, rate_hz: int) -> AsyncIterator[
     """Yield the track's sound as 20 ms blocks, mono float32 in [-1, 1), until the track ends.
 
     Reads as fast as it is read from. A track from `Peer` keeps at most one second for a slow reader; what is
-    older is dropped and counted in ``voice_agent_received_frames_dropped_total``. Packets lost on the way are
-    missing from the stream, nothing is put in their place. The last, incomplete block is not yielded.
+    older is dropped and counted in ``voice_agent_received_frames_dropped_total``. In the place of packets
+    lost on the way is what the next one tells of them or what can be made up, then silence; only of a gap of
+    more than `jitter.MAX_FILL_MS` all but the beginning is left out. The last, incomplete block is not
+    yielded.
     """
+    block_samples = rate_hz * BLOCK_MS // 1000
+    if isinstance(track, ReceivedAudio) and rate_hz in opus.RATES_HZ:
+        parts = _read(track, rate_hz)
+    else:
+        parts = _resampled(track, rate_hz, block_samples)
+    rest: Samples = np.zeros(0, np.float32)
+    async for part in parts:
+        # Nearly every part is a block.
+        rest = np.concatenate((rest, part)) if len(rest) else part
+        while len(rest) >= block_samples:
+            yield rest[:block_samples]
+            rest = rest[block_samples:]
+
+
+async def _read(track: ReceivedAudio, rate_hz: int) -> AsyncIterator[Samples]:
+    while True:
+        try:
+            samples = await track.read(rate_hz)
+        except MediaStreamError:
+            return
+        yield samples.astype(np.float32) / np.float32(32_768)
+
+
+async def _resampled(track: MediaStreamTrack, rate_hz: int, block_samples: int) -> AsyncIterator[Samples]:
     resampler: av.AudioResampler | None = None
     source_rate_hz = 0
     while True:
@@ -45,7 +73,6 @@ async def iter_audio(track: MediaStreamTrack, *, rate_hz: int) -> AsyncIterator[
         if resampler is None or frame.sample_rate != source_rate_hz:
             # The codec, and the rate with it, may change in the middle of a call.
             source_rate_hz = frame.sample_rate
-            block_samples = rate_hz * BLOCK_MS // 1000
             resampler = av.AudioResampler("flt", "mono", rate_hz, frame_size=block_samples)
         mono = av.AudioFrame.from_ndarray(_mono(frame)[None], format="flt", layout="mono")
         mono.sample_rate = source_rate_hz

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from fractions import Fraction
 
 import aiortc.rtcrtpsender
@@ -18,6 +19,7 @@ from aiortc.mediastreams import MediaStreamError
 
 from agent.realtime import aiortc_seam, sdp
 from agent.realtime.receive import iter_speech
+from agent.realtime.received_audio import DROPPED_FRAMES, MAX_WAITING_MS, ReceivedAudio
 
 
 class Noise(MediaStreamTrack):
@@ -65,8 +67,7 @@ async def noisy_pair() -> AsyncIterator[tuple[Noise, MediaStreamTrack, RTCPeerCo
 
     @receiver.on("track")
     def on_track(track: MediaStreamTrack) -> None:
-        aiortc_seam.prepare_received_track(receiver, track)
-        arrived.put_nowait(track)
+        arrived.put_nowait(aiortc_seam.prepare_received_track(receiver, track))
 
     sender.addTrack(noise)
     try:
@@ -78,20 +79,23 @@ async def noisy_pair() -> AsyncIterator[tuple[Noise, MediaStreamTrack, RTCPeerCo
 
 async def test_an_unread_track_keeps_a_second_and_drops_the_oldest():
     async with noisy_pair() as (_, track, _):
-        dropped = aiortc_seam.DROPPED_FRAMES._value.get()
-        while aiortc_seam.DROPPED_FRAMES._value.get() < dropped + 100:
+        dropped = DROPPED_FRAMES._value.get()
+        while DROPPED_FRAMES._value.get() < dropped + 100:
             await asyncio.sleep(0.01)
-        assert track._queue.qsize() <= aiortc_seam.MAX_WAITING_FRAMES["audio"]
+        track.end()
+        frames = await frames_of(track)
+        assert sum(frame.samples for frame in frames) <= 48 * MAX_WAITING_MS
 
 
-async def test_packets_go_through_the_shorter_jitter_buffer():
+async def test_sound_takes_our_way_through_the_receiver_and_no_thread():
     async with noisy_pair() as (noise, track, receiver):
-        await track.recv()
+        frame = await track.recv()
         noise.go.clear()
-        buffer = receiver.getReceivers()[0]._RTCRtpReceiver__jitter_buffer
-        assert buffer.capacity == aiortc_seam.JITTER_CAPACITY_PACKETS
-        assert buffer._prefetch == aiortc_seam.JITTER_PREFETCH_FRAMES
-        assert buffer._origin is not None
+        assert isinstance(track, ReceivedAudio)
+        assert receiver.getReceivers()[0].track is track
+        assert (frame.samples, frame.sample_rate, frame.layout.name) == (960, 48_000, "mono")
+        assert track.counts.received > 0
+        assert not [thread for thread in threading.enumerate() if thread.name == "audio-decoder"]
 
 
 async def test_reading_ends_cleanly_when_the_connection_closes():
@@ -100,7 +104,39 @@ async def test_reading_ends_cleanly_when_the_connection_closes():
         block = await anext(blocks)
         assert (block.dtype, block.shape) == (np.float32, (320,))
         await receiver.close()
-        assert len([block async for block in blocks]) <= aiortc_seam.MAX_WAITING_FRAMES["audio"] + 1
+        assert len([block async for block in blocks]) <= MAX_WAITING_MS / 20
+        assert track.readyState == "ended"
+
+
+async def test_a_track_that_takes_over_gets_what_comes_from_then_on():
+    async with noisy_pair() as (_, track, receiver):
+        await track.recv()
+        aiortc_seam.end_received_track(track)
+        renewed = aiortc_seam.renew_received_track(receiver.getReceivers()[0])
+        await renewed.recv()
+        await frames_of(track)
+        assert (track.readyState, renewed.readyState) == ("ended", "live")
+
+
+async def frames_of(track: MediaStreamTrack) -> list[av.AudioFrame]:
+    """All there are until it ends."""
+    frames = []
+    with suppress(MediaStreamError):
+        while True:
+            frames.append(await track.recv())
+    return frames
+
+
+async def test_every_description_asks_for_fec():
+    aiortc_seam.ask_for_fec()
+    offerer, answerer = new_connection(), new_connection()
+    try:
+        offerer.addTrack(Noise())
+        await negotiate(offerer, answerer)
+        for pc in (offerer, answerer):
+            assert "useinbandfec=1" in pc.localDescription.sdp
+    finally:
+        await asyncio.gather(offerer.close(), answerer.close())
 
 
 async def test_a_track_whose_receiver_never_started_can_be_ended():
@@ -111,10 +147,10 @@ async def test_a_track_whose_receiver_never_started_can_be_ended():
         offerer.addTrack(Noise())
         await offerer.setLocalDescription(await offerer.createOffer())
         await answerer.setRemoteDescription(offerer.localDescription)
-        aiortc_seam.prepare_received_track(answerer, tracks[0])
-        reading = asyncio.create_task(tracks[0].recv())
+        track = aiortc_seam.prepare_received_track(answerer, tracks[0])
+        reading = asyncio.create_task(track.recv())
         await asyncio.sleep(0)
-        aiortc_seam.end_received_track(tracks[0])
+        aiortc_seam.end_received_track(track)
         with pytest.raises(MediaStreamError):
             await reading
     finally:

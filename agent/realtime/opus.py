@@ -1,0 +1,148 @@
+"""The Opus decoder of libopus, with what a lossy path needs and FFmpeg does not pass on.
+
+libavcodec decodes packets and nothing else: not what a packet says about a lost one before it (in-band FEC),
+not at 16 kHz. libopus itself is there all the same: aiortc's own Opus is PyAV's, whose wheels carry it, and a
+PyAV built from source is linked to the system's. The bindings on PyPI look for the system's library alone and
+carry none. So the few functions needed are called here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+#: The rates it decodes to; each is as good as a higher one for what it can carry.
+RATES_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
+#: The rate of Opus time stamps, whatever is sent or decoded (RFC 7587).
+CLOCK_HZ = 48_000
+#: Everything lasts a multiple of it (RFC 6716), and no packet longer than 120 ms.
+STEP_TICKS = CLOCK_HZ // 400
+MAX_PACKET_TICKS = CLOCK_HZ * 120 // 1000
+
+Pcm16 = NDArray[np.int16]
+
+_SILK_MS, _HYBRID_MS, _CELT_MS = (10.0, 20.0, 40.0, 60.0), (10.0, 20.0), (2.5, 5.0, 10.0, 20.0)
+
+
+class OpusError(RuntimeError):
+    """libopus is not there, or did not take a packet."""
+
+
+def packet_ticks(payload: bytes) -> int:
+    """How long a packet lasts, at 48 kHz, by its first bytes (RFC 6716, 3.1); 0 if malformed."""
+    if not payload:
+        return 0
+    config, code = payload[0] >> 3, payload[0] & 3
+    if config < 12:
+        frame_ms = _SILK_MS[config & 3]
+    elif config < 16:
+        frame_ms = _HYBRID_MS[config & 1]
+    else:
+        frame_ms = _CELT_MS[config & 3]
+    frames = (1, 2, 2, payload[1] & 63 if len(payload) > 1 else 0)[code]
+    ticks = int(frame_ms * frames * CLOCK_HZ) // 1000
+    return ticks if ticks <= MAX_PACKET_TICKS else 0
+
+
+class OpusDecoder:
+    """One stream decoded to mono int16 at `rate_hz`, one of `RATES_HZ`; stereo is mixed.
+
+    Whatever is decoded or made up must be so in its order. A call takes some 20 µs.
+    """
+
+    def __init__(self, rate_hz: int) -> None:
+        if rate_hz not in RATES_HZ:
+            raise ValueError(f"rate_hz must be one of {', '.join(map(str, RATES_HZ))}, got {rate_hz}")
+        self.rate_hz = rate_hz
+        self._opus = library()
+        # The state lies in memory of our own, so there is nothing to be given back.
+        self._state = ctypes.create_string_buffer(self._opus.opus_decoder_get_size(1))
+        if self._opus.opus_decoder_init(self._state, rate_hz, 1) != 0:
+            raise OpusError("libopus made no decoder")
+
+    def decode(self, payload: bytes) -> Pcm16:
+        """The sound of a packet. `OpusError` if it is none."""
+        return self._decode(payload, packet_ticks(payload), fec=0)
+
+    def recover(self, ticks: int, successor: bytes) -> Pcm16:
+        """`ticks` (of 48 kHz) that were lost right before `successor`, which is decoded afterwards.
+
+        As far as the packet tells of them; the rest is made up from what was before.
+        """
+        return self._decode(successor, ticks, fec=1)
+
+    def conceal(self, ticks: int) -> Pcm16:
+        """`ticks` (of 48 kHz) made up from what was decoded before, ever more quiet."""
+        return self._decode(b"", ticks, fec=0)
+
+    def _decode(self, payload: bytes, ticks: int, *, fec: int) -> Pcm16:
+        # Only whole steps can be made up. What is missing at the end is silence.
+        step = self.rate_hz * STEP_TICKS // CLOCK_HZ
+        out: Pcm16 = np.zeros(self.rate_hz * ticks // CLOCK_HZ, np.int16)
+        decodable = len(out) // step * step
+        if decodable:
+            data = payload or None
+            done = self._opus.opus_decode(
+                self._state, data, len(payload), out.ctypes.data_as(ctypes.c_void_p), decodable, fec
+            )
+            if done < 0:
+                raise OpusError(self._opus.opus_strerror(done).decode())
+        return out
+
+
+def has_fec(payload: bytes) -> bool:
+    """Whether a packet of one frame, as those of calls are, tells of the packet before it.
+
+    In SILK the first bits of a frame say which of its parts are speech, the next one whether it does (RFC
+    6716, section 4.2.3).
+    """
+    if len(payload) < 2 or payload[0] & 3 or payload[0] >> 3 >= 16:
+        return False
+    config = payload[0] >> 3
+    parts = max(1, config & 3) if config < 12 else 1
+    return bool(payload[1] >> (7 - parts) & 1)
+
+
+@cache
+def library() -> ctypes.PyDLL:
+    """libopus as PyAV brings it, else the system's. `OpusError` if there is none."""
+    for name in _candidates():
+        try:
+            # A call is shorter than giving the interpreter's lock away and getting it back.
+            found = ctypes.PyDLL(name)
+        except OSError:
+            continue
+        return _declared(found)
+    raise OpusError("libopus was found neither beside PyAV nor in the system; install it (Debian: libopus0)")
+
+
+def _candidates() -> Iterator[str]:
+    package = Path(av.__file__).parent
+    # Where the tools that make wheels put libraries on Linux and Windows, and on macOS.
+    for folder in (package.parent / "av.libs", package / ".dylibs"):
+        yield from (str(path) for path in sorted(folder.glob("*opus*")))
+    if system := ctypes.util.find_library("opus"):
+        yield system
+
+
+def _declared(opus: ctypes.PyDLL) -> ctypes.PyDLL:
+    opus.opus_decoder_get_size.argtypes = [ctypes.c_int]
+    opus.opus_decoder_init.argtypes = [ctypes.c_char_p, ctypes.c_int32, ctypes.c_int]
+    opus.opus_decode.argtypes = [
+        ctypes.c_char_p,
+        ctypes.c_char_p,
+        ctypes.c_int32,
+        ctypes.c_void_p,
+        ctypes.c_int,
+        ctypes.c_int,
+    ]
+    opus.opus_strerror.argtypes = [ctypes.c_int]
+    opus.opus_strerror.restype = ctypes.c_char_p
+    return opus
