@@ -34,10 +34,12 @@ class Recognition(Protocol):
         """The best text so far for a live caption, cheaply; may be empty, may change later."""
 
     async def transcribe(self, *, decisive: bool) -> Transcript:
-        """Recognise everything fed so far. May be called again after more audio.
+        """Recognise everything fed so far. May be called at any time, while people speak too, and again.
 
-        `decisive` jobs go before speculative ones in the engine's queue. Raises `EngineError` when the
-        engine fails and `EngineBusyError` when its queue is full. Cancelling the caller cancels the job.
+        Returns at once when nothing was said since the last result, and shares a job that is at work on the
+        same words. `decisive` ones go before speculative ones in the engine's queue; in the middle of speech
+        a speculative one may be rough. Raises `EngineError` when the engine fails and `EngineBusyError` when
+        its queue is full. Cancelling the caller drops what nobody else waits for.
         """
 
     def close(self) -> None:

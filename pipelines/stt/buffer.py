@@ -17,10 +17,12 @@ _DROPPED = Counter(
 
 
 class SegmentBuffer:
-    """At most `MAX_SEGMENT_SAMPLES` of 16 kHz mono audio, appended to by one thread and read by the same."""
+    """At most `MAX_SEGMENT_SAMPLES` of 16 kHz mono audio, appended to by one thread and read by any."""
 
     def __init__(self) -> None:
-        self._chunks: list[Samples] = []
+        # Samples are written once, before the length says that they are there, and never moved: whoever reads
+        # needs no lock and no copy. The pages of what is never said are never touched.
+        self._samples: Samples = np.empty(MAX_SEGMENT_SAMPLES, np.float32)
         self._length = 0
         self._closed = False
 
@@ -28,27 +30,26 @@ class SegmentBuffer:
         """Samples held."""
         return self._length
 
-    def append(self, samples: Samples) -> None:
-        """Keep a copy of `samples`, as far as there is room."""
-        if self._closed:
-            return
+    def append(self, samples: Samples) -> Samples:
+        """Keep a copy of `samples`, as far as there is room; returns what was kept."""
         if samples.ndim != 1:
             raise ValueError(f"audio is mono, one dimension; got shape {samples.shape}")
-        kept = samples[: MAX_SEGMENT_SAMPLES - self._length]
+        if self._closed:
+            return samples[:0]
+        start = self._length
+        kept = samples[: MAX_SEGMENT_SAMPLES - start]
         if len(kept) < len(samples):
             _DROPPED.inc((len(samples) - len(kept)) / SPEECH_RATE_HZ)
-        if len(kept):
-            self._chunks.append(np.array(kept, dtype=np.float32))
-            self._length += len(kept)
+        self._samples[start : start + len(kept)] = kept
+        self._length = start + len(kept)
+        return self._samples[start : self._length]
 
-    def since(self, start: int) -> Samples:
-        """The samples from index `start` to the end."""
-        if len(self._chunks) > 1:
-            self._chunks = [np.concatenate(self._chunks)]
-        return self._chunks[0][start:] if self._chunks else np.empty(0, np.float32)
+    def since(self, start: int, end: int | None = None) -> Samples:
+        """The samples from index `start` to `end`, or to the last one; not to be changed."""
+        return self._samples[start : min(self._length, self._length if end is None else end)]
 
     def clear(self) -> None:
         """Drop the audio for good; later samples are ignored."""
         self._closed = True
-        self._chunks = []
         self._length = 0
+        self._samples = self._samples[:0]

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import queue
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from pipelines.audio import SPEECH_RATE_HZ, Samples
-from pipelines.base import EngineBusyError, EngineError, EngineInfo
+from pipelines.base import EngineBusyError, EngineInfo
 from pipelines.jobs import JobQueue
 from pipelines.models import ModelStore
 from pipelines.options import SttOptions
 from pipelines.stt.base import Transcript
-from pipelines.stt.buffer import SegmentBuffer
+from pipelines.stt.segment import SegmentRecognition
 from pipelines.stt.sphinx_process import SphinxProcess
 
 #: A caption is renewed when this much audio has come since the last one.
 CAPTION_SAMPLES = SPEECH_RATE_HZ * 320 // 1000
 #: Segments that get captions side by side, each with about 100 MB of decoder; one more goes without.
 MAX_CAPTIONERS = 4
-#: Shorter than this holds no word.
-MIN_SAMPLES = SPEECH_RATE_HZ // 10
+#: More speech than this is not decoded anew for a guess while it goes on.
+MAX_GUESSED_SAMPLES = SPEECH_RATE_HZ * 1500 // 1000
 
 
 class SphinxEngine:
@@ -70,11 +71,6 @@ class SphinxEngine:
         for process in (*self._processes, self._captioning):
             await asyncio.to_thread(process.close)
 
-    async def _hear(self, audio: Samples, phrases: tuple[str, ...], *, decisive: bool) -> Transcript:
-        job = partial(self._call_idle, "hear", audio, phrases)
-        text, confidence = await self._jobs.run(job, decisive=decisive)
-        return Transcript(text, confidence, "en") if text else Transcript("")
-
     def _call_idle(self, method: str, *args: Any) -> Any:
         process = self._idle.get()
         try:
@@ -83,23 +79,24 @@ class SphinxEngine:
             self._idle.put(process)
 
 
-class SphinxRecognition:
+class SphinxRecognition(SegmentRecognition):
     """One segment."""
 
     def __init__(self, engine: SphinxEngine, phrases: tuple[str, ...]) -> None:
+        super().__init__(engine._jobs)
         self._engine = engine
         self._phrases = phrases
-        self._audio = SegmentBuffer()
-        self._closed = False
         #: Number of the captioner that follows this segment; kept until the segment is closed.
         self._captioner: int | None = None
         self._captioning = False
         self._captioned = 0
         self._caption = ""
-        self._last: tuple[int, Transcript] | None = None
 
-    def feed(self, samples: Samples) -> None:
-        self._audio.append(samples)
+    async def transcribe(self, *, decisive: bool) -> Transcript:
+        """See `Recognition`. In the middle of long speech a guess is what the stream has, at no cost."""
+        if not decisive and self._track.speaking and len(self._audio) > MAX_GUESSED_SAMPLES:
+            return Transcript(await self.partial(), None, "en")
+        return await super().transcribe(decisive=decisive)
 
     async def partial(self) -> str:
         """The caption so far. While no captioner is free, the previous one."""
@@ -114,22 +111,14 @@ class SphinxRecognition:
                 self._give_back()
         return self._caption
 
-    async def transcribe(self, *, decisive: bool) -> Transcript:
-        if self._closed:
-            raise EngineError("this recognition is closed")
-        length = len(self._audio)
-        if length < MIN_SAMPLES:
-            return Transcript("")
-        if self._last is None or self._last[0] != length:
-            heard = await self._engine._hear(self._audio.since(0), self._phrases, decisive=decisive)
-            self._last = (length, heard)
-        return self._last[1]
-
     def close(self) -> None:
-        self._closed = True
-        self._audio.clear()
+        super().close()
         if not self._captioning:
             self._give_back()
+
+    def _hear(self, audio: Samples, go_on: Callable[[], None]) -> Transcript:  # noqa: ARG002
+        text, confidence = self._engine._call_idle("hear", audio, self._phrases)
+        return Transcript(text, confidence, "en") if text else Transcript("")
 
     async def _follow(self) -> None:
         engine, start = self._engine, self._captioned

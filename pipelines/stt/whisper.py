@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
-from faster_whisper.vad import VadOptions, collect_chunks, get_speech_timestamps
+from threadpoolctl import threadpool_limits
 
-from pipelines.audio import SPEECH_RATE_HZ, Samples, level_dbfs
+from pipelines.audio import SPEECH_RATE_HZ, Samples
 from pipelines.base import EngineBusyError, EngineError, EngineInfo, EngineUnavailableError
 from pipelines.jobs import JobQueue
 from pipelines.models import ModelStore, UnknownModelError
 from pipelines.options import SttOptions
 from pipelines.stt import whisper_window
 from pipelines.stt.base import Transcript
-from pipelines.stt.buffer import SegmentBuffer
+from pipelines.stt.segment import SegmentRecognition
 
 log = logging.getLogger(__name__)
 # One line a recognition is too much.
@@ -28,14 +30,12 @@ logging.getLogger("faster_whisper").setLevel(logging.WARNING)
 
 #: A caption is renewed when this much audio has come since the last one …
 CAPTION_SAMPLES = SPEECH_RATE_HZ * 640 // 1000
-#: … and at most this share of the time is spent on captions: they are recognised anew each time.
+#: … and at most this share of the time is spent on them.
 CAPTION_DUTY = 0.34
-#: Shorter than this holds no word; quieter than this is nobody speaking.
-MIN_SAMPLES = SPEECH_RATE_HZ // 10
-MIN_LEVEL_DBFS = -65.0
 
-# Silero inside faster-whisper: what holds no speech is not recognised at all; pauses stay in.
-_VAD = VadOptions(threshold=0.4, min_silence_duration_ms=4000, speech_pad_ms=400)
+
+def _go_on() -> None:
+    """Nobody stops this one."""
 
 
 class WhisperEngine:
@@ -89,75 +89,41 @@ class WhisperEngine:
     async def close(self) -> None:
         await self._jobs.close()
 
-    def _hear(self, audio: Samples, language: str | None) -> Transcript:
-        chunks, _ = collect_chunks(audio, get_speech_timestamps(audio, _VAD))
-        speech = np.concatenate(chunks) if chunks else audio[:0]
-        if not len(speech):
-            return Transcript("")
-        heard = whisper_window.hear(self._model, speech, language, self._beam_size)
+    def _hear(self, audio: Samples, language: str | None, go_on: Callable[[], None] = _go_on) -> Transcript:
+        heard = whisper_window.hear(self._model, audio, language, self._beam_size, go_on)
         if not any(letter.isalnum() for letter in heard.text):
             return Transcript("")
         return Transcript(heard.text, min(1.0, float(np.exp(heard.logprob))), heard.language[:2])
 
 
-class WhisperRecognition:
+class WhisperRecognition(SegmentRecognition):
     """One segment."""
 
     def __init__(self, engine: WhisperEngine, language: str | None) -> None:
+        super().__init__(engine._jobs)
         self._engine = engine
         self._language = language
-        self._audio = SegmentBuffer()
-        self._closed = False
-        self._captioning = False
-        self._captioned = 0
         self._next_caption_at = 0.0
-        self._caption = ""
-        self._last: tuple[int, Transcript] | None = None
-
-    def feed(self, samples: Samples) -> None:
-        self._audio.append(samples)
 
     async def partial(self) -> str:
-        """The caption so far: recognised anew when it is worth it and nobody waits for more."""
-        fresh = len(self._audio) - self._captioned
-        too_soon = fresh < CAPTION_SAMPLES or time.monotonic() < self._next_caption_at
-        if self._closed or self._captioning or too_soon or self._engine._jobs.waiting:
-            return self._caption
-        self._captioning = True
+        """What was recognised last; anew when there is enough more of it and nobody waits for anything."""
+        known_end, known = self._known
+        too_soon = self._track.end - known_end < CAPTION_SAMPLES or time.monotonic() < self._next_caption_at
+        if self._closed or too_soon or not self._jobs.is_free:
+            return known.text
         started = time.monotonic()
-        length = len(self._audio)
+        self._next_caption_at = math.inf
         try:
-            self._caption = (await self._recognise(decisive=False)).text
-            self._captioned = length
+            return (await self.transcribe(decisive=False)).text
         except EngineBusyError:
             # A caption is not worth a refusal: the one that is there stays.
-            pass
+            return known.text
         finally:
-            self._captioning = False
             ended = time.monotonic()
             self._next_caption_at = ended + (ended - started) * (1 / CAPTION_DUTY - 1)
-        return self._caption
 
-    async def transcribe(self, *, decisive: bool) -> Transcript:
-        if self._closed:
-            raise EngineError("this recognition is closed")
-        return await self._recognise(decisive=decisive)
-
-    def close(self) -> None:
-        self._closed = True
-        self._audio.clear()
-
-    async def _recognise(self, *, decisive: bool) -> Transcript:
-        length = len(self._audio)
-        if self._last is not None and self._last[0] == length:
-            return self._last[1]
-        audio = self._audio.since(0)
-        if length < MIN_SAMPLES or level_dbfs(audio) < MIN_LEVEL_DBFS:
-            return Transcript("")
-        job = partial(self._engine._hear, audio, self._language)
-        transcript = await self._engine._jobs.run(job, decisive=decisive)
-        self._last = (length, transcript)
-        return transcript
+    def _hear(self, audio: Samples, go_on: Callable[[], None]) -> Transcript:
+        return self._engine._hear(audio, self._language, go_on)
 
 
 def is_directory(model: str) -> bool:
@@ -198,6 +164,8 @@ def _device(options: SttOptions) -> tuple[str, str]:
 
 
 def _load(path: Path, device: str, compute_type: str, workers: int) -> WhisperModel:
+    # NumPy's matrix product of a spectrum takes 1 ms; the threads it wakes for it spin for 100 more.
+    threadpool_limits(limits=1, user_api="blas")
     # A second thread hardly helps one recognition; side by side they need their own.
     threads = max(1, (os.cpu_count() or 1) // workers)
     try:

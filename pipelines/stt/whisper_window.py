@@ -8,6 +8,7 @@ called with those. What looks wrong afterwards is recognised once more on the fu
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,8 +79,17 @@ def window_s(audio_s: float) -> float:
     return min(FULL_WINDOW_S, max(MIN_WINDOW_S, math.ceil(audio_s + MARGIN_S)))
 
 
-def hear(model: WhisperModel, audio: Samples, language: str | None, beam_size: int) -> Heard:
-    """Recognise at most 30 s of 16 kHz mono `audio`; `language` is one of the model's; None detects it."""
+def hear(
+    model: WhisperModel,
+    audio: Samples,
+    language: str | None,
+    beam_size: int,
+    go_on: Callable[[], None] = lambda: None,
+) -> Heard:
+    """Recognise at most 30 s of 16 kHz mono `audio`; `language` is one of the model's; None detects it.
+
+    `go_on` is called between the steps: what it raises ends the recognition.
+    """
     features = model.feature_extractor(audio)
     audio_s = len(audio) / SPEECH_RATE_HZ
     window = window_s(audio_s)
@@ -89,10 +99,12 @@ def hear(model: WhisperModel, audio: Samples, language: str | None, beam_size: i
     tokenizer = Tokenizer(
         model.hf_tokenizer, model.model.is_multilingual, task="transcribe", language=language
     )
-    max_tokens = EXTRA_TOKENS + int(audio_s * TOKENS_PER_S)
+    max_tokens = min(model.max_length // 2, EXTRA_TOKENS + int(audio_s * TOKENS_PER_S))
+    go_on()
     decoded = _decode(model, encoded, tokenizer, max_tokens, beam_size)
     fault = decoded.fault()
     if fault and not decoded.is_noise() and window < FULL_WINDOW_S:
+        go_on()
         FULL_WINDOWS.labels(fault).inc()
         encoded = _encode(model, features, FULL_WINDOW_S)
         decoded = _decode(model, encoded, tokenizer, max_tokens, beam_size)
@@ -116,13 +128,13 @@ def _decode(
     model: WhisperModel, encoded: Any, tokenizer: Tokenizer, max_tokens: int, beam_size: int
 ) -> _Decoded:
     prompt = model.get_prompt(tokenizer, [], without_timestamps=True)
-    max_length = min(model.max_length, len(prompt) + max_tokens)
     # No second tries at higher temperatures: they cost up to five times the time and invent more.
     result = model.model.generate(
         encoded,
         [prompt],
         beam_size=beam_size,
-        max_length=max_length,
+        # CTranslate2 gives what is generated half of this length.
+        max_length=2 * max_tokens,
         return_scores=True,
         return_no_speech_prob=True,
         suppress_blank=True,
@@ -131,5 +143,5 @@ def _decode(
     tokens = result.sequences_ids[0]
     # The score leaves out the end mark, the mean counts it.
     logprob = result.scores[0] * len(tokens) / (len(tokens) + 1)
-    is_cut = len(prompt) + len(tokens) >= max_length
+    is_cut = len(tokens) >= max_tokens
     return _Decoded(tokenizer.decode(tokens).strip(), logprob, result.no_speech_prob, is_cut)
