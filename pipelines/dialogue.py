@@ -11,47 +11,7 @@ from pipelines.llm.base import Message
 #: Marks where the agent was interrupted, in the dialogue and in captions.
 CUT = "…"
 
-_WORD_WITH_SPACE = re.compile(r"\s*\S+")
 _NOT_NAME = re.compile(r"[^A-Za-z0-9_-]+")
-
-
-class SpokenText:
-    """The text of a reply laid along its audio: which words were heard after so many milliseconds."""
-
-    def __init__(self) -> None:
-        self._clauses: list[tuple[str, float]] = []
-
-    def add(self, text: str, duration_ms: float) -> None:
-        """The next clause and how long its audio is."""
-        self._clauses.append((text, duration_ms))
-
-    def extend(self, duration_ms: float) -> None:
-        """More audio of the last clause."""
-        text, so_far_ms = self._clauses[-1]
-        self._clauses[-1] = (text, so_far_ms + duration_ms)
-
-    @property
-    def text(self) -> str:
-        return " ".join(text for text, _ in self._clauses)
-
-    def heard(self, played_ms: float) -> str:
-        """The words whose audio had ended after `played_ms`.
-
-        Inside a clause, time is taken to pass evenly over its letters: without alignments nothing better is
-        known, and a word that was only begun does not count.
-        """
-        heard: list[str] = []
-        for text, duration_ms in self._clauses:
-            # A frame of slack: counters of samples at two rates do not meet exactly.
-            if played_ms + 20.0 >= duration_ms:
-                heard.append(text)
-                played_ms -= duration_ms
-                continue
-            letters = int(len(text) * played_ms / duration_ms) if played_ms > 0 else 0
-            words = [m.group() for m in _WORD_WITH_SPACE.finditer(text) if m.end() <= letters]
-            heard.append("".join(words))
-            break
-        return " ".join(part for part in heard if part).strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from contextlib import aclosing
 from prometheus_client import Counter
 
 from pipelines.base import EngineError
-from pipelines.dialogue import SpokenText
 from pipelines.filler import Fillers
 from pipelines.llm.base import LanguageModel, Message, TextDelta, ToolCall
 from pipelines.playout import Playout
 from pipelines.speakable import speakable
 from pipelines.speech import ENGINE_FAILURES, TTS_TIMEOUT_S, Piece, Speech, TextSource, voice_language
+from pipelines.spoken import SpokenText
 from pipelines.tools import ToolBox
 from pipelines.tts.base import TextToSpeech
 
@@ -94,7 +94,7 @@ class Reply:
         return self._spoken.text
 
     def heard(self) -> str:
-        """The words that have been played."""
+        """The words that have been played, as they are written."""
         return self._spoken.heard(self._playout.played_ms - self._from_ms) if self._answering else ""
 
     async def run(self) -> None:
@@ -106,6 +106,7 @@ class Reply:
             async with aclosing(self._speech.pieces()) as pieces:
                 async for piece in pieces:
                     await self._play(piece)
+            self._spoken.end()
             if filling:
                 filling.cancel()
         await self._open()
@@ -120,11 +121,11 @@ class Reply:
                 self._from_ms = self._playout.played_ms + self._playout.queued_ms
                 self._on_audible(self.id)
             if piece.first:
-                self._spoken.add(piece.clause, 0.0)
+                self._spoken.add(piece.clause, piece.spoken)
                 self._on_text(self.id, self.text)
             self._speech.taken(piece)
             if piece.pcm:
-                self._spoken.extend(piece.pcm.duration_ms)
+                self._spoken.extend(piece.pcm)
                 await self._playout.push(piece.pcm)
 
     async def _fill(self, fillers: Fillers) -> None:

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from importlib import resources
@@ -15,14 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
-from piper import AudioChunk, PiperConfig, PiperVoice, SynthesisConfig
+from piper import AudioChunk, PhonemeType, PiperConfig, PiperVoice, SynthesisConfig
 
 from pipelines.audio import Pcm
 from pipelines.base import EngineError, EngineInfo
 from pipelines.jobs import JobQueue
 from pipelines.models import ModelStore, UnknownModelError
 from pipelines.options import TtsOptions
+from pipelines.tts.alignment import last_phonemes
+from pipelines.tts.base import SpokenPcm
+from pipelines.tts.silence import trimmed_span
 
 # At debug level piper logs the text it speaks; what people say stays out of logs.
 logging.getLogger("piper").setLevel(logging.INFO)
@@ -32,10 +34,8 @@ BUILTIN_FILE = "en-us-slt.onnx"
 
 #: Longer text is spoken in pieces of at most this many characters: a model's memory grows with the sentence.
 MAX_PIECE_CHARS = 400
-#: Silence left before the first sound.
-LEAD_MS = 30
-#: About -50 dBFS: quieter than this is silence.
-_AUDIBLE = 100
+#: What ends a sentence, among phonemes.
+_SENTENCE_MARKS = ".!?"
 
 #: espeak's names of languages where they are not the two-letter code.
 _ESPEAK_LANGUAGES = {"cmn": "zh", "yue": "zh", "nb": "no", "nn": "no"}
@@ -53,6 +53,8 @@ class PiperEngine:
         self._voice = voice
         self._info = info
         self._style = SynthesisConfig(length_scale=voice.config.length_scale * options.length_scale)
+        #: The model's second output is how many samples each phoneme is long.
+        self._aligned = len(voice.session.get_outputs()) > 1
         self._jobs = JobQueue("piper", workers=options.workers, max_waiting=options.max_queue)
 
     @classmethod
@@ -76,20 +78,33 @@ class PiperEngine:
 
     async def synthesize(self, text: str) -> AsyncIterator[Pcm]:
         """See `TextToSpeech.synthesize`; yields one piece of audio a sentence."""
-        first = True
         for piece in _pieces(text):
-            chunks = iter(self._voice.synthesize(piece, self._style))
+            audio = self._speak(piece)
             # One job a sentence: closing the iterator cancels the rest, and calls take turns.
-            while (chunk := await self._jobs.run(partial(_next, chunks))) is not None:
-                samples = chunk.audio_int16_array
-                if first:
-                    samples = _without_lead(samples, chunk.sample_rate)
-                first = False
-                if len(samples):
-                    yield Pcm(samples, chunk.sample_rate)
+            while (pcm := await self._jobs.run(partial(next, audio, None))) is not None:
+                yield pcm
 
     async def close(self) -> None:
         await self._jobs.close()
+
+    def _speak(self, text: str) -> Iterator[Pcm]:
+        ends = self._word_ends(text)
+        done = 0
+        for index, chunk in enumerate(self._voice.synthesize(text, self._style, self._aligned)):
+            samples, rate_hz = chunk.audio_int16_array, chunk.sample_rate
+            start, stop = trimmed_span(samples, rate_hz, sentence=chunk.phonemes[-1] in _SENTENCE_MARKS)
+            words = [phoneme for sentence, phoneme in ends[done:] if sentence == index]
+            done += len(words)
+            if start < stop:
+                word_ends_ms = _times_ms(words, chunk, start, stop)
+                yield SpokenPcm(samples[start:stop], rate_hz, word_ends_ms)
+
+    def _word_ends(self, text: str) -> list[tuple[int, int]]:
+        """The sentence and the last phoneme of each word; empty where the voice does not tell their times."""
+        if not self._aligned or self._voice.config.phoneme_type != PhonemeType.ESPEAK:
+            return []
+        sentences = [phonemes for phonemes in self._voice.phonemize(text) if phonemes]
+        return last_phonemes(text, sentences, self._voice.phonemize)
 
 
 async def _find(voice: str, models: ModelStore) -> Path:
@@ -150,12 +165,15 @@ def _pieces(text: str) -> Iterator[str]:
         yield piece
 
 
-def _next(chunks: Iterator[AudioChunk]) -> AudioChunk | None:
-    return next(chunks, None)
-
-
-def _without_lead(samples: NDArray[np.int16], rate_hz: int) -> NDArray[np.int16]:
-    audible = np.flatnonzero(np.abs(samples.astype(np.int32)) > _AUDIBLE)
-    if not len(audible):
-        return samples
-    return samples[max(0, int(audible[0]) - rate_hz * LEAD_MS // 1000) :]
+def _times_ms(words: Sequence[int], chunk: AudioChunk, start: int, stop: int) -> tuple[float, ...]:
+    """When each word ends whose last phoneme is given, in the samples from `start` to `stop` of `chunk`."""
+    if not words:
+        return ()
+    places = np.asarray(words) + 1
+    if chunk.phoneme_alignments is not None:
+        # The first alignment is that of the mark for the beginning.
+        ends = np.cumsum([alignment.num_samples for alignment in chunk.phoneme_alignments])[places]
+    else:
+        # A phoneme that the voice does not know: as good as evenly spaced.
+        ends = len(chunk.audio_int16_array) * places / len(chunk.phonemes)
+    return tuple(1000.0 * (np.clip(ends, start, stop) - start) / chunk.sample_rate)

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import pytest
-
-from pipelines.dialogue import Dialogue, SpokenText
+from pipelines.dialogue import Dialogue
 from pipelines.llm.base import Message, ToolCall
 
 
@@ -64,26 +62,3 @@ def test_more_tool_answers_than_fit_leave_nothing_half() -> None:
     answers = [Message("tool", "4", tool_call_id=str(i)) for i in range(5)]
     d.tools_ran([Message("assistant", "", tool_calls=calls), *answers])
     assert [m.role for m in d.messages()] == ["system"]
-
-
-@pytest.mark.parametrize(
-    ("played_ms", "heard"),
-    [
-        (0, ""),
-        (-5, ""),
-        (100, ""),
-        (500, "Hello"),
-        (985, "Hello there."),
-        (1000, "Hello there."),
-        (970, "Hello"),
-        (1500, "Hello there. How"),
-        (1600, "Hello there. How are"),
-        (2000, "Hello there. How are you?"),
-        (9999, "Hello there. How are you?"),
-    ],
-)
-def test_heard_to_the_word(played_ms: float, heard: str) -> None:
-    spoken = SpokenText()
-    spoken.add("Hello there.", 1000)
-    spoken.add("How are you?", 1000)
-    assert spoken.heard(played_ms) == heard

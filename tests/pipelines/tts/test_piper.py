@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipelines.audio import Pcm
 from pipelines.models import ModelStore, UnknownModelError
 from pipelines.options import TtsOptions
-from pipelines.tts.piper import LEAD_MS, MAX_PIECE_CHARS, PiperEngine, _pieces
+from pipelines.tts.base import SpokenPcm
+from pipelines.tts.piper import MAX_PIECE_CHARS, PiperEngine, _pieces
+from pipelines.tts.silence import LEAD_MS
 
 
 async def speak(engine: PiperEngine, text: str) -> tuple[np.ndarray, int]:
@@ -27,7 +31,51 @@ async def test_the_built_in_voice_speaks_english(piper: PiperEngine) -> None:
 async def test_the_first_sound_comes_at_once(piper: PiperEngine) -> None:
     samples, rate_hz = await speak(piper, "Good morning.")
     first_ms = 1000 * int(np.flatnonzero(np.abs(samples) > 100)[0]) / rate_hz
-    assert first_ms <= LEAD_MS
+    assert first_ms <= LEAD_MS + 10
+
+
+@pytest.fixture(params=["builtin", "piper-rms-30mb.onnx"])
+async def voice(
+    request: pytest.FixtureRequest, models_folder: Path, store: ModelStore
+) -> AsyncIterator[PiperEngine]:
+    path = request.param if request.param == "builtin" else str(models_folder / request.param)
+    engine = await PiperEngine.load(TtsOptions(voice=path), models=store, reason="under test")
+    yield engine
+    await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "before_pauses"),
+    [
+        ("One, two, three.", [0, 1]),
+        ("In the house of the rising sun, I don't know, do you?", [6, 9]),
+        ("Fine, thanks.", [0]),
+        ("Hello – you.", [0]),
+    ],
+)
+async def test_words_end_where_the_voice_pauses_after_them(
+    voice: PiperEngine, text: str, before_pauses: list[int]
+) -> None:
+    (pcm,) = [pcm async for pcm in voice.synthesize(text)]
+    assert isinstance(pcm, SpokenPcm)
+    assert len(pcm.word_ends_ms) == len(text.split())
+    assert list(pcm.word_ends_ms) == sorted(pcm.word_ends_ms)
+    pauses_ms = [start for start in silences_ms(pcm) if start < pcm.word_ends_ms[-1] - 100]
+    assert [pcm.word_ends_ms[i] for i in before_pauses] == pytest.approx(pauses_ms, abs=30)
+
+
+def silences_ms(pcm: Pcm) -> list[float]:
+    """Where at least 100 ms of silence begin."""
+    block = pcm.rate_hz // 100
+    blocks = np.abs(pcm.samples[: len(pcm.samples) // block * block].reshape(-1, block)).max(axis=1) < 60
+    starts = [i for i in range(len(blocks) - 10) if blocks[i : i + 10].all() and not (i and blocks[i - 1])]
+    return [10.0 * start for start in starts]
+
+
+async def test_words_are_counted_through_all_sentences(piper: PiperEngine) -> None:
+    text = "It is — well. Dr. Who said so! [[x]] Yes."
+    pieces = [pcm async for pcm in piper.synthesize(text)]
+    assert sum(len(pcm.word_ends_ms) for pcm in pieces if isinstance(pcm, SpokenPcm)) == len(text.split())
 
 
 async def test_one_piece_a_sentence(piper: PiperEngine) -> None:
