@@ -49,6 +49,12 @@ def is_reserved(channel: str) -> bool:
     return channel.lower().startswith(RESERVED_PREFIXES)
 
 
+def check_not_reserved(channel: str) -> None:
+    """Raises `ValueError` for the service's own channels, however they are written."""
+    if is_reserved(channel):
+        raise ValueError("channel names beginning with _metered/, _internal/ or _system/ are reserved")
+
+
 class ChannelPattern:
     r"""A compiled pattern: ``*`` matches any run without ``/``, ``**`` any run, ``\*`` and ``\\`` the
     character itself, anything else itself.

@@ -21,7 +21,7 @@ from agent.realtime.frames import Direct, ErrorFrame, Message, Presence
 from agent.realtime.handlers import E, EventHandlers, Handler
 from agent.realtime.ice import IceServer
 from agent.realtime.link import Timeouts
-from agent.realtime.names import is_reserved
+from agent.realtime.names import check_not_reserved
 from agent.realtime.pacing import Pacer
 from agent.realtime.peer_events import (
     DataReceived,
@@ -32,6 +32,7 @@ from agent.realtime.peer_events import (
 )
 from agent.realtime.remote import RemotePeer
 from agent.realtime.roster import Roster
+from agent.realtime.roster_wait import RosterWait
 from agent.realtime.signalling import SignallingClient
 from agent.realtime.surroundings import Surroundings
 from agent.realtime.tracks import OutgoingTracks, Sendable
@@ -39,10 +40,6 @@ from agent.realtime.tracks import OutgoingTracks, Sendable
 logger = logging.getLogger(__name__)
 
 SEND_FAILURES = Counter("voice_agent_signal_send_failures_total", "Signals that did not reach their peer")
-
-#: How long after a reconnect the roster is waited for before subscribing again, and how often.
-ROSTER_S = 5.0
-ROSTER_RETRIES = 2
 
 PeerState: TypeAlias = Literal["idle", "joining", "joined", "reconnecting", "closed"]
 
@@ -116,8 +113,7 @@ class Peer:
         self._state: PeerState = "idle"
         self._peer_id: str | None = None
         self._channel: str | None = None
-        self._roster_timer: asyncio.TimerHandle | None = None
-        self._awaits_roster = False
+        self._roster_wait = RosterWait(ask=self._ask_for_roster, give_up=self._without_roster)
 
     async def __aenter__(self) -> Self:
         aiortc_seam.use_fast_audio_level()
@@ -265,7 +261,7 @@ class Peer:
 
     async def publish(self, channel: str, data: Any) -> None:
         """Send JSON `data` to everybody in a channel, which need not be the room joined. Raises as `send`."""
-        _check_not_reserved(channel)
+        check_not_reserved(channel)
         await self._pacer.turn()
         await self._client.publish(channel, data)
 
@@ -300,7 +296,10 @@ class Peer:
                 case Connected(is_reconnect=True):
                     self._connected(event)
                     if self._state in ("joined", "reconnecting"):
-                        self._await_roster()
+                        # Alone, there is nobody to compare, and the server may send nothing at all.
+                        self._roster_wait.begin(insist=bool(self._roster.remotes))
+                        if not self._roster.remotes:
+                            self._set_state("joined")
                 case Renewed(ice_servers):
                     self._may_use(ice_servers)
                 case Disconnected(will_retry=True):
@@ -330,25 +329,13 @@ class Peer:
         if self._given_ice_servers is None:
             self._ice_servers = ice_servers
 
-    def _await_roster(self, attempt: int = 0) -> None:
-        """After a reconnect the next presence is the whole roster; it is asked for if it does not come."""
-        self._cancel_roster_timer()
-        self._awaits_roster = True
-        if not self._roster.remotes:
-            # Alone, there is nobody to compare, and the server may send nothing at all.
-            self._set_state("joined")
-            return
-        loop = asyncio.get_running_loop()
-        self._roster_timer = loop.call_later(ROSTER_S, self._roster_is_late, attempt)
-
-    def _roster_is_late(self, attempt: int) -> None:
+    def _ask_for_roster(self) -> None:
         assert self._channel is not None
-        if attempt >= ROSTER_RETRIES:
-            logger.warning("no roster came after a reconnect; taking the room for empty")
-            self._presence(Presence(self._channel))
-            return
-        self._await_roster(attempt + 1)
         self._tasks.create_task(self._subscribe_again(self._channel))
+
+    def _without_roster(self) -> None:
+        self._roster.unknown()
+        self._set_state("joined")
 
     async def _subscribe_again(self, channel: str) -> None:
         try:
@@ -357,9 +344,7 @@ class Peer:
             logger.warning("subscribing again failed: %s", type(error).__name__)
 
     def _presence(self, presence: Presence) -> None:
-        if self._awaits_roster:
-            self._awaits_roster = False
-            self._cancel_roster_timer()
+        if self._roster_wait.over():
             self._roster.reconcile(presence.joined)
             self._set_state("joined")
             return
@@ -386,7 +371,7 @@ class Peer:
     def _check_joinable(self, channel: str) -> None:
         if self._state != "idle":
             raise SignallingError(f"join() is for a peer that is in no room; this one is {self._state}")
-        _check_not_reserved(channel)
+        check_not_reserved(channel)
 
     def _joined_channel(self) -> str:
         # While joining, too: whom a handler was told of is to be answered.
@@ -406,19 +391,9 @@ class Peer:
             self._close()
 
     def _close(self) -> list[asyncio.Task[None]]:
-        self._cancel_roster_timer()
+        self._roster_wait.over()
         closing = self._roster.close()
         self._outgoing.close()
         self._set_state("closed")
         self._events.finish()
         return closing
-
-    def _cancel_roster_timer(self) -> None:
-        if self._roster_timer is not None:
-            self._roster_timer.cancel()
-            self._roster_timer = None
-
-
-def _check_not_reserved(channel: str) -> None:
-    if is_reserved(channel.lower()):
-        raise ValueError("channel names beginning with _metered/, _internal/ or _system/ are reserved")

@@ -53,6 +53,8 @@ class Roster:
         self._around = dataclasses.replace(around, emit=self._emit_for_remote)
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._lingering: dict[str, asyncio.TimerHandle] = {}
+        #: Those of whom nothing was heard since a reconnect but their media.
+        self._unconfirmed: set[str] = set()
         self._early = EarlyMessages()
         self._ghosts = Ghosts()
         self._own_id = ""
@@ -68,6 +70,7 @@ class Roster:
 
     def here(self, member: Member) -> None:
         """`member` is in the room."""
+        self._unconfirmed.discard(member.peer_id)
         self._ghosts.pop(member.peer_id)
         if not is_peer_id(member.peer_id):
             logger.warning("a peer was ignored: its id is none")
@@ -87,6 +90,7 @@ class Roster:
 
     def gone(self, peer_id: str) -> None:
         """`peer_id` is not in the room, or has only lost its way to the server."""
+        self._unconfirmed.discard(peer_id)
         self._ghosts.pop(peer_id)
         remote = self.remotes.get(peer_id)
         if remote is None:
@@ -99,6 +103,7 @@ class Roster:
 
     def reconcile(self, present: Iterable[Member]) -> None:
         """After a reconnect: compare who was here with who is here now."""
+        self._unconfirmed.clear()
         members = {member.peer_id: member for member in present}
         for remote in list(self.remotes.values()):
             if remote.id not in members:
@@ -113,11 +118,21 @@ class Roster:
             if member.peer_id not in self._ghosts:
                 self.here(member)
 
+    def unknown(self) -> None:
+        """After a reconnect nobody says who is here: whoever's media flows is, and as long as it does."""
+        for remote in list(self.remotes.values()):
+            if remote.state == "connected":
+                self._unconfirmed.add(remote.id)
+                remote.resume()
+            else:
+                self._remove(remote.id)
+
     def direct(self, message: Direct) -> None:
         """Hand a direct message to where it belongs; nothing counts that comes from outside the room."""
         ghost = self._ghosts.pop(message.sender)
         if ghost is not None:
             self.here(ghost)
+        self._unconfirmed.discard(message.sender)
         remote = self.remotes.get(message.sender)
         if remote is None:
             self._early.keep(message, asyncio.get_running_loop().time())
@@ -155,6 +170,7 @@ class Roster:
 
     def _remove(self, peer_id: str) -> None:
         self._stop_lingering(peer_id)
+        self._unconfirmed.discard(peer_id)
         remote = self.remotes.pop(peer_id)
         remote.end_media()
         self._runs.pop(peer_id).cancel()
@@ -172,8 +188,8 @@ class Roster:
             case StateChanged(RemotePeer() as remote) if remote.id in self.remotes:
                 if remote.state == "connected":
                     return
-                if remote.id in self._lingering:
-                    # It was announced as gone, and now its media is gone as well.
+                if remote.id in self._lingering or remote.id in self._unconfirmed:
+                    # It was announced as gone, or no longer as present, and now its media is gone as well.
                     self._remove(remote.id)
                 elif any(predecessors(later, [remote]) for later in self._after(remote)):
                     self._remove_ghost(remote)
