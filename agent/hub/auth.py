@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import jwt
 
 from agent.realtime.codes import Action, CloseCode
-from agent.realtime.frames import JsonObject, is_shallow
+from agent.realtime.json_text import JsonObject, is_shallow
 from agent.realtime.names import is_channel, is_minted_peer_id
 from agent.realtime.tokens import (
     MAX_CHANNELS,

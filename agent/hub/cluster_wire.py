@@ -10,16 +10,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from agent.realtime.codes import MAX_SERVER_FRAME_BYTES
-from agent.realtime.frames import (
-    Direct,
-    Member,
-    Message,
-    dump_json,
-    encode,
-    load_json,
-    member_to_json,
-    parse_server_frame,
-)
+from agent.realtime.frames import Direct, Member, Message, encode, member_to_json, parse_server_frame
+from agent.realtime.json_text import dump_json, load_json
 from agent.realtime.names import is_channel, is_peer_id
 
 #: A frame as clients take it, and the lines above it.

@@ -16,7 +16,8 @@ from starlette.types import Receive, Scope, Send
 
 from agent.ratelimit import RateLimiter, client_key
 from agent.realtime.codes import Action
-from agent.realtime.frames import JsonObject, dump_json, member_to_json
+from agent.realtime.frames import member_to_json
+from agent.realtime.json_text import JsonObject, dump_json
 from agent.realtime.names import is_peer_id, is_wildcard
 
 from .keys import SecretKey

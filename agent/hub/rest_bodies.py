@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from agent.realtime.codes import Action
-from agent.realtime.frames import Json, JsonObject, load_json
+from agent.realtime.json_text import Json, JsonObject, load_json
 from agent.realtime.names import (
     covers,
     is_channel,

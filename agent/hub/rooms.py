@@ -16,8 +16,6 @@ from agent.realtime.frames import (
     ClientFrame,
     Direct,
     ErrorFrame,
-    Json,
-    JsonObject,
     Member,
     Message,
     Ping,
@@ -29,6 +27,7 @@ from agent.realtime.frames import (
     Subscribe,
     Unsubscribe,
 )
+from agent.realtime.json_text import Json, JsonObject
 from agent.realtime.names import covers, is_reserved, is_wildcard, matches
 
 ConnectionId: TypeAlias = int

@@ -24,8 +24,6 @@ from agent.realtime.frames import (
     ClientFrame,
     ErrorFrame,
     GoingAway,
-    Json,
-    JsonObject,
     Member,
     Message,
     Presence,
@@ -36,6 +34,7 @@ from agent.realtime.frames import (
     frame_bytes,
 )
 from agent.realtime.ice import IceServer
+from agent.realtime.json_text import Json, JsonObject
 
 from .auth import Admission, CloseRefusedError, HttpRefusedError, admit
 from .cluster import LEASE_S, Cluster

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from agent.realtime.frames import JsonObject
+from agent.realtime.json_text import JsonObject
 
 #: The hub serves one application.
 APP_ID = "hub"

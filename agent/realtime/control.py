@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from .frames import Json, Member
+from .frames import Member
+from .json_text import Json
 from .names import is_peer_id, is_reserved, is_sendable_channel
 from .rest import JsonApi, ignore, optional, path_segment, typed
 from .tokens import check_claims, json_bytes

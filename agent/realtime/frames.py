@@ -7,23 +7,14 @@ Text outside ASCII is written as it is.
 
 from __future__ import annotations
 
-import json
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from .codes import ErrorCode
+from .json_text import MAX_NESTING, Json, JsonObject, dump_json, load_json
 from .names import is_channel, is_peer_id, is_request_id
 
-#: Any JSON value.
-Json: TypeAlias = Any
-JsonObject: TypeAlias = Mapping[str, Any]
-
-#: Arrays and objects inside one another in one frame. Without a bound of our own, how deep is too deep
-#: depends on how much stack is left, and differs between reading a frame and writing it on.
-MAX_NESTING = 64
 DEFAULT_RETRY_AFTER_MS = 1000
 MAX_RETRY_AFTER_MS = 300_000
 #: Sizes and Unix times stay far below; JSON may hold integers of any length, and arithmetic on them fails.
@@ -147,8 +138,6 @@ class FrameError(ValueError):
 
 # ---- writing ----------------------------------------------------------------------------------------
 
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-
 
 def encode(frame: Frame) -> str:
     """The frame's JSON text, ready for a WebSocket text message.
@@ -162,18 +151,6 @@ def encode(frame: Frame) -> str:
 def frame_bytes(text: str) -> int:
     """How many bytes `text` is on the wire."""
     return len(text) if text.isascii() else len(text.encode())
-
-
-def dump_json(body: Json) -> str:
-    """Compact JSON that can be written as UTF-8. Raises `ValueError` and `TypeError` like `encode`."""
-    try:
-        text = json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    except RecursionError:
-        raise ValueError(f"data may be nested at most {MAX_NESTING} deep") from None
-    if text.isascii():
-        return text
-    # Half a surrogate pair is legal in a JSON escape and impossible in UTF-8: keep it as the escape it was.
-    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def to_json(frame: Frame) -> dict[str, Any]:
@@ -297,18 +274,6 @@ def parse_server_frame(text: str) -> ServerFrame | None:
     return None
 
 
-def load_json(text: str) -> Json:
-    """Read plain JSON: no NaN, no infinities, nested at most `MAX_NESTING` deep. Raises `ValueError`."""
-    try:
-        body = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
-    except RecursionError:
-        raise ValueError(f"nested more than {MAX_NESTING} deep") from None
-    # Counting brackets is quick and settles nearly every text.
-    if text.count("[") + text.count("{") > MAX_NESTING and not is_shallow(body):
-        raise ValueError(f"nested more than {MAX_NESTING} deep")
-    return body
-
-
 def _load(text: str) -> dict[str, Any]:
     try:
         body = load_json(text)
@@ -318,32 +283,6 @@ def _load(text: str) -> dict[str, Any]:
     if not isinstance(body, dict) or not isinstance(body.get("type"), str):
         raise FrameError(ErrorCode.MALFORMED_MESSAGE, "the frame is not an object with a type")
     return body
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError("a number is too large")
-    return number
-
-
-def is_shallow(value: Json) -> bool:
-    """Whether `value` is nested at most `MAX_NESTING` deep."""
-    level = [value]
-    for _ in range(MAX_NESTING):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, (dict, list))
-        ]
-        if not level:
-            return True
-    return False
 
 
 def _channel(body: Mapping[str, Any], request_id: str | None) -> str:

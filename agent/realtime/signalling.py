@@ -24,8 +24,9 @@ from .events import (
     SubscriptionLost,
     TokenProviderFailing,
 )
-from .frames import GoingAway, Json, Publish, Send, Unsubscribe, Welcome
+from .frames import GoingAway, Publish, Send, Unsubscribe, Welcome
 from .ice import IceServer, parse_ice_servers
+from .json_text import Json
 from .link import Incoming, Link, Loss, Request, Timeouts
 from .names import MAX_CHANNEL_CHARS, is_channel, is_peer_id
 from .opening import check_url, open_link

@@ -10,8 +10,8 @@ from typing import Any
 import jwt
 
 from .codes import Action
-from .frames import is_shallow
 from .ice import IceServer, parse_ice_servers
+from .json_text import is_shallow
 from .names import RESERVED_PREFIXES, is_minted_peer_id, is_reserved, is_sendable_channel
 
 #: What taking part in a call needs.

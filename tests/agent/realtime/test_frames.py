@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.realtime.frames import (
-    MAX_NESTING,
     Ack,
     Direct,
     ErrorFrame,
@@ -29,10 +28,10 @@ from agent.realtime.frames import (
     Welcome,
     encode,
     frame_bytes,
-    is_shallow,
     parse_client_frame,
     parse_server_frame,
 )
+from agent.realtime.json_text import MAX_NESTING, is_shallow
 
 CLIENT_FRAMES = [
     (Subscribe("room", "r1"), '{"type":"subscribe","channel":"room","requestId":"r1"}'),
