@@ -18,7 +18,7 @@ def network_checks(settings: Settings) -> list[tuple[str, Probe]]:
     """Each check's name and the check: (status, what was found, fix)."""
     # The visit to the signalling server needs no relay.
     rooms = settings.rooms.model_copy(update={"turn": TurnServers()})
-    access = Access(rooms, local=settings.server.is_loopback)
+    access = Access(rooms, local=settings.server.is_local)
     return [
         ("UDP", _loopback),
         ("ICE", _candidates),

@@ -56,7 +56,7 @@ async def running_service(
     settings do not fit this machine and `EngineUnavailableError` when an engine named in them cannot be had.
     """
     personas = Personas(settings.agents.personas_dir)
-    access = Access(settings.rooms, local=settings.server.is_loopback)
+    access = Access(settings.rooms, local=settings.server.is_local)
     with _listeners(settings.server.host, settings.server.port) as listeners:
         # The first is for everybody, the last for the agents of this process.
         port, own_port = (listeners[n].getsockname()[1] for n in (0, -1))
@@ -107,7 +107,8 @@ def _config(
         parts,
         api_key=api_key,
         allowed_hosts=(*LOCAL_HOSTS, options.host, *options.allowed_hosts),
-        limiter=RateLimiter(_LOCAL_LIMIT if options.is_loopback else RateLimit()),
+        local=options.is_local,
+        limiter=RateLimiter(_LOCAL_LIMIT if options.is_local else RateLimit()),
     )
     if access.hub is not None:
         app.include_router(access.hub.router)

@@ -67,15 +67,15 @@ class ServerOptions(Section):
     allowed_hosts: tuple[str, ...] = ()
 
     @property
-    def is_loopback(self) -> bool:
-        return self.host in LOOPBACK_HOSTS
+    def is_local(self) -> bool:
+        """Whether it is for this machine alone: it listens nowhere else, and no proxy brings others."""
+        return self.host in LOOPBACK_HOSTS and not self.allowed_hosts
 
     @model_validator(mode="after")
     def _safe_beyond_loopback(self) -> ServerOptions:
-        if not self.is_loopback and self.api_key is None:
-            raise ValueError(
-                f"host {self.host} can be reached by others, so server.api_key has to be set as well"
-            )
+        if not self.is_local and self.api_key is None:
+            who = "a service with allowed_hosts" if self.host in LOOPBACK_HOSTS else f"host {self.host}"
+            raise ValueError(f"{who} can be reached by others, so server.api_key has to be set as well")
         return self
 
 

@@ -34,6 +34,7 @@ def create_app(
     *,
     api_key: str | None = None,
     allowed_hosts: Sequence[str] = LOCAL_HOSTS,
+    local: bool = False,
     limiter: RateLimiter | None = None,
     lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None,
 ) -> FastAPI:
@@ -41,7 +42,7 @@ def create_app(
 
     `api_key` set: everything but the page, ``/healthz`` and the signalling needs it as a bearer token.
     `allowed_hosts`: names this service answers to (``*``: any), so that a foreign name pointing at this
-    machine reaches nothing.
+    machine reaches nothing. `local`: it is for this machine alone, and nobody is to be brought by a proxy.
     """
     app = FastAPI(
         title="Voice agent",
@@ -64,7 +65,7 @@ def create_app(
     # The last one added sees a request first.
     buckets = RateLimiter(RateLimit()) if limiter is None else limiter
     app.add_middleware(Guard, api_key=api_key, limiter=buckets)
-    app.add_middleware(KnownHost, allowed_hosts=allowed_hosts)
+    app.add_middleware(KnownHost, allowed_hosts=allowed_hosts, local=local)
     app.add_middleware(Edge)
     return app
 

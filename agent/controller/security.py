@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import logging
 import re
 from collections.abc import Iterable
@@ -50,29 +51,61 @@ HEADERS = {
 }
 
 
+#: RFC 7239: the address, with its port if there is one, may be quoted.
+_FORWARDED_FOR = re.compile(r'for="?(\[[^\]]*\]|[^;,":\s]*)', re.IGNORECASE)
 _PORT = re.compile(r":\d*$")
 
 
 class KnownHost:
     """Answers only to its own names: a foreign name that points at this machine reaches nothing, so that a
-    foreign page cannot use a caller's browser to get in (DNS rebinding). ``*`` allows any name."""
+    foreign page cannot use a caller's browser to get in (DNS rebinding). ``*`` allows any name.
+
+    A service for this machine alone takes everybody for a friend. A proxy on this machine brings strangers,
+    and many proxies call the service by its local name while they do: whoever says so is turned away.
+    """
 
     def __init__(
-        self, app: ASGIApp, *, allowed_hosts: Iterable[str], setting: str = "server.allowed_hosts"
+        self,
+        app: ASGIApp,
+        *,
+        allowed_hosts: Iterable[str],
+        local: bool = False,
+        setting: str = "server.allowed_hosts",
     ) -> None:
-        """`setting`: where to name more."""
+        """`local`: for this machine alone; `setting`: where to name more."""
         self.app = app
+        self._local = local
         self._setting = setting
         self._allowed = frozenset(host.lower().strip("[]") for host in allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and "*" not in self._allowed:
-            host = Headers(scope=scope).get("host", "")
+            headers = Headers(scope=scope)
+            host = headers.get("host", "")
+            if self._local and _is_brought(headers):
+                message = f"A proxy brings others here: {self._setting} has to name what it answers to."
+                await ApiError(400, "unexpected_proxy", message).response()(scope, receive, send)
+                return
             if _PORT.sub("", host).lower().strip("[]") not in self._allowed:
                 message = f'This service does not answer to "{host[:100]}"; {self._setting} names more.'
                 await ApiError(400, "unknown_host", message).response()(scope, receive, send)
                 return
         await self.app(scope, receive, send)
+
+
+def _is_brought(headers: Headers) -> bool:
+    """Whether a proxy says that the client is on another machine."""
+    clients = [*headers.getlist("x-real-ip"), *",".join(headers.getlist("x-forwarded-for")).split(",")]
+    clients += _FORWARDED_FOR.findall(",".join(headers.getlist("forwarded")))
+    return not all(map(_is_this_machine, filter(None, map(str.strip, clients))))
+
+
+def _is_this_machine(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address.strip("[]"))
+    except ValueError:
+        return False
+    return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
 
 class Edge:

@@ -81,7 +81,9 @@ def standalone_app(hub: Hub, settings: HubSettings) -> FastAPI:
     middleware = []
     if settings.is_local or settings.allowed_hosts:
         names = (*LOOPBACK_HOSTS, *settings.allowed_hosts)
-        middleware = [Middleware(KnownHost, allowed_hosts=names, setting="hub.allowed_hosts")]
+        middleware = [
+            Middleware(KnownHost, allowed_hosts=names, local=settings.is_local, setting="hub.allowed_hosts")
+        ]
     app = FastAPI(title="Room hub", docs_url=None, redoc_url=None, openapi_url=None, middleware=middleware)
 
     async def healthz(_: Request) -> Response:

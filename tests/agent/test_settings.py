@@ -55,6 +55,7 @@ def test_the_config_file_from_the_environment(tmp_path: Path) -> None:
         ("server.port=99999", "less than or equal to 65535"),
         ("stt.device=gpu", "'auto', 'cpu' or 'cuda'"),
         ("server.host=0.0.0.0", "server.api_key has to be set"),
+        ("server.allowed_hosts=[agents.example]", "server.api_key has to be set"),
         ("rooms.secret_key=x", "go together"),
         ("rooms.url=wss://x", "needs api_key"),
         ("rooms.turn=x", "'rooms.turn' is a section"),

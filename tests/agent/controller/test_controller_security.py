@@ -83,6 +83,42 @@ async def test_a_foreign_name_for_this_machine_reaches_nothing() -> None:
         assert (await client.get("/healthz")).status_code == 400
 
 
+BROUGHT = [
+    {"x-forwarded-for": "192.0.2.7"},
+    {"x-forwarded-for": "127.0.0.1, 192.0.2.7"},
+    {"x-real-ip": "2001:db8::7"},
+    {"forwarded": 'proto=https;For="[2001:db8::7]:4711"'},
+    {"forwarded": "for=127.0.0.1, for=192.0.2.7:80;by=x"},
+    {"forwarded": "for=unknown"},
+]
+FROM_HERE = [
+    {},
+    {"x-forwarded-for": "127.0.0.1"},
+    {"x-forwarded-for": "::ffff:127.0.0.1"},
+    {"x-forwarded-for": "::1, 127.0.0.1", "x-real-ip": "127.0.0.1"},
+    {"forwarded": 'for="[::1]:4711";proto=http, for=127.0.0.1:80'},
+]
+
+
+@pytest.mark.parametrize("headers", BROUGHT)
+async def test_who_is_brought_by_a_proxy_finds_no_service_for_this_machine_alone(
+    headers: dict[str, str],
+) -> None:
+    async with serving(local=True) as client:
+        for path in ("/", "/about", "/v1/channels"):
+            answer = await client.get(path, headers=headers)
+            assert answer.status_code == 400
+            assert "server.allowed_hosts" in answer.json()["error"]["message"]
+    async with serving() as client:
+        assert (await client.get("/about", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("headers", FROM_HERE)
+async def test_a_proxy_for_this_machine_itself_is_no_stranger(headers: dict[str, str]) -> None:
+    async with serving(local=True) as client:
+        assert (await client.get("/about", headers=headers)).status_code == 200
+
+
 @pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000"])
 async def test_this_machine_is_reached_by_its_own_names(host: str) -> None:
     async with serving() as client:

@@ -219,6 +219,13 @@ async def test_a_local_hub_answers_to_its_own_names_only() -> None:
         assert "hub.allowed_hosts" in answer.text
 
 
+async def test_a_local_hub_refuses_who_is_brought_by_a_proxy() -> None:
+    async with Hub(HubOptions()) as hub, session(hub, HubSettings(), host="localhost") as http:
+        answer = await http.get("/metrics", headers={"x-forwarded-for": "192.0.2.7"})
+        assert answer.status_code == 400
+        assert "hub.allowed_hosts" in answer.text
+
+
 def test_a_hub_behind_a_proxy_on_this_machine_has_limits() -> None:
     settings = HubSettings.model_validate({"allowed_hosts": ["x.example"], "keys": [{"key": LONG}]})
     options = hub_options(settings)
