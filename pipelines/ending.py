@@ -27,10 +27,13 @@ class Endings:
         self._ended_ms: dict[str, float] = {}
         self._last: tuple[Evidence, Decision] | None = None
 
-    def paused(self, peer: str, pause_ms: float) -> None:
-        """`peer` paused for so long and went on with the same turn."""
-        if self._options.pause_ms <= pause_ms <= MAX_PAUSE_MS:
-            self._pauses[peer].append(pause_ms)
+    def went_on(self, segment: Segment, text: str | None) -> None:
+        """`text` is what `segment` says now; if more than before, the pause in it was one inside the turn."""
+        if text is None or segment.gap_ms is None:
+            return
+        if normalise(text) != normalise(segment.text):
+            self._paused(segment.peer, segment.gap_ms)
+        segment.gap_ms = None
 
     def ended(self, segments: Sequence[Segment]) -> None:
         """The turn was taken to be over."""
@@ -40,12 +43,16 @@ class Endings:
     def cut_in_on(self, segment: Segment) -> None:
         """It was not: what `segment` begins over a reply that has hardly begun is the rest of it."""
         if (ended_ms := self._ended_ms.get(segment.peer)) is not None:
-            self.paused(segment.peer, segment.started_ms - ended_ms)
+            self._paused(segment.peer, segment.started_ms - ended_ms)
 
     def forget(self, peer: str) -> None:
         """`peer` is gone."""
         self._pauses.pop(peer, None)
         self._ended_ms.pop(peer, None)
+
+    def _paused(self, peer: str, pause_ms: float) -> None:
+        if self._options.pause_ms <= pause_ms <= MAX_PAUSE_MS:
+            self._pauses[peer].append(pause_ms)
 
     def over_ms(self, segments: Sequence[Segment]) -> tuple[float, Decision]:
         """When everybody in the turn has been silent for long enough, and what decided it: of several

@@ -12,10 +12,14 @@ from pipelines.endpoint import Prosody
 
 @dataclass(frozen=True, slots=True)
 class Murmur:
-    """A caller may be beginning to speak: too little sound yet to be sure. An `Onset` follows, or nothing."""
+    """A caller may be beginning to speak: too little sound yet to be sure. An `Onset` follows, or nothing.
+
+    It has sounded for `sounded_ms`; told again with each more of it.
+    """
 
     peer: str
     at_ms: float
+    sounded_ms: float
 
 
 @dataclass(frozen=True, slots=True)

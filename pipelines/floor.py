@@ -77,6 +77,14 @@ class Segment:
         end_ms = now_ms if self.stage is Stage.SPEAKING else self.quiet_since_ms
         return self.sounded_ms + max(0.0, end_ms - self.sounding_since_ms)
 
+    def sounded_ms_at(self, duration_ms: float) -> float:
+        """When it will have sounded for so long, if it goes on."""
+        return self.sounding_since_ms + duration_ms - self.sounded_ms
+
+    def silence_ms(self, now_ms: float) -> float:
+        """How long it has been silent."""
+        return 0.0 if self.stage is Stage.SPEAKING else max(0.0, now_ms - self.quiet_since_ms)
+
     def fall_silent(self, at_ms: float, prosody: Prosody | None) -> None:
         self.stage = Stage.PAUSED
         self.quiet_since_ms = max(at_ms, self.sounding_since_ms)
@@ -129,14 +137,6 @@ class AgentHas:
     aside: Segment | None = None
 
 
-@dataclass(slots=True)
-class Startled:
-    """The reply sounds, ducked, because somebody may be beginning to speak; until `until_ms`."""
-
-    playing: AgentHas
-    until_ms: float
-
-
 class Level(Enum):
     """How a reply sounds that is spoken over."""
 
@@ -144,6 +144,15 @@ class Level(Enum):
     FULL = "full"
     DUCKED = "ducked"
     PAUSED = "paused"
+
+
+@dataclass(slots=True)
+class Startled:
+    """Somebody may be beginning to speak over the reply; until `until_ms`."""
+
+    playing: AgentHas
+    until_ms: float
+    level: Level = Level.DUCKED
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from pipelines.audio import SPEECH_RATE_HZ, Samples
+from pipelines.endpoint import ProsodyTracker
 from pipelines.events import Murmur, Offset, Onset, Quiet
 from pipelines.options import VadOptions
 from pipelines.stt.base import Recognition
@@ -74,6 +75,7 @@ class Listener:
         self._windows = Windows()
         self._vad = SileroVad()
         self._detector = SpeechDetector(options)
+        self._prosody = ProsodyTracker()
         #: The probabilities of the silence so far, while it is a short one.
         self._quiet: list[float] | None = None
         self._preroll_ms = options.preroll_ms
@@ -115,6 +117,7 @@ class Listener:
             if self._fed is not None:
                 self._fed.feed(window)
             probability = self._vad.probability(window)
+            self._prosody.feed(window, probability)
             self._tell(self._detector.feed(probability, window, end_ms), probability, end_ms)
             end_ms += WINDOW_MS
         self.heard_ms = block_end_ms
@@ -126,9 +129,9 @@ class Listener:
             self._on_event(Onset(self._peer, edge.at_ms))
         elif edge:
             self._quiet = []
-            self._on_event(Offset(self._peer, edge.at_ms))
-        elif self._detector.murmuring:
-            self._on_event(Murmur(self._peer, end_ms))
+            self._on_event(Offset(self._peer, edge.at_ms, self._prosody.at_offset()))
+        elif murmur_ms := self._detector.murmur_ms:
+            self._on_event(Murmur(self._peer, end_ms, murmur_ms))
         if self._quiet is not None:
             self._quiet.append(probability)
             self._on_event(Quiet(self._peer, sum(self._quiet) / len(self._quiet)))

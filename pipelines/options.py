@@ -108,6 +108,6 @@ class TurnOptions(EndpointOptions, InterruptionOptions):
     #: How quiet the reply becomes while it is being decided whether the caller takes the floor …
     duck_db: Annotated[float, Field(ge=-60, le=0)] = -12.0
     #: … and the speech over it after which it is silent, until that is decided.
-    yield_ms: Annotated[int, Field(ge=32, le=5000)] = 128
+    yield_ms: Annotated[int, Field(ge=32, le=5000)] = 64
     #: A segment is cut here, so that it fits a recogniser's window.
     max_segment_ms: Annotated[int, Field(ge=1000, le=30_000)] = 28_000

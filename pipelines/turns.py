@@ -28,9 +28,9 @@ by `pipelines.endpoint` and again with every new piece of evidence; while words 
 
 Speech over the reply, from its first sound (t = 0)::
 
-    murmur │ onset             │ yield_ms    │ words, every so often │ last sound │ pause_ms, words
-    ───────┼───────────────────┼────────────┼───────────────────────┼────────────┼────────────────▶ t
-      Duck ┘                   └ Pause ─────┘ (nothing is lost)         `judge`: Cancel, or Resume
+    murmur │ yield_ms   │ onset │ words, every so often │ last sound │ pause_ms, words
+    ───────┼────────────┼───────┼───────────────────────┼────────────┼────────────────▶ t
+      Duck ┘      Pause ┘ (nothing is lost)                `judge`: Cancel, or Resume
 
 Several callers share the one floor. Whoever speaks before an answer sounds joins the turn, which is over once
 all of them are silent, and they get one answer to everything that was said. Anybody may speak over an answer,
@@ -42,21 +42,13 @@ cut the answer in two and ask for another. It counts only where the reply was a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 from math import inf
 
 from pipelines import events as ev
-from pipelines.contest import (
-    JUDGE_EVERY_MS,
-    LATE_ANSWER_MS,
-    STARTLE_MS,
-    WORDS_EVERY_MS,
-    YOUNG_REPLY_MS,
-    verdict,
-    words_due_ms,
-)
+from pipelines.contest import REACTION_MS, STARTLE_MS, WORDS_EVERY_MS, Overlaps, said_over
+from pipelines.deadlines import Deadline, Due, next_deadline
 from pipelines.drafts import Drafts
 from pipelines.ending import Endings
 from pipelines.floor import (
@@ -73,13 +65,9 @@ from pipelines.floor import (
     Stage,
     Startled,
     Thinking,
-    normalise,
 )
-from pipelines.interruption import Verdict
 from pipelines.options import TurnOptions
-
-#: How often one caller's speech is cut in one turn.
-MAX_CUTS = 4
+from pipelines.segments import Segments
 
 
 class Turns:
@@ -90,10 +78,11 @@ class Turns:
 
     def __init__(self, options: TurnOptions, *, language: str | None = None) -> None:
         self._options = options
-        self._language = language
         self._endings = Endings(options, language)
         self._ids = count(1)
         self._commands: list[ev.Command] = []
+        self._segments = Segments(do=self._do, new_id=partial(self._id, "s"))
+        self._overlaps = Overlaps(options, language, do=self._do)
         self._drafts = Drafts(options.max_wasted_per_min, do=self._do, new_id=partial(self._id, "r"))
         self._now_ms = -inf
         self.floor: Floor = Open()
@@ -105,7 +94,7 @@ class Turns:
         self._now_ms = max(self._now_ms, now_ms)
         match event:
             case ev.Murmur():
-                self._murmur()
+                self._murmur(event)
             case ev.Onset():
                 self._onset(event)
             case ev.Offset() | ev.Quiet():
@@ -130,14 +119,15 @@ class Turns:
                 pass
         if isinstance(self.floor, Contested) and not isinstance(event, ev.Tick):
             self._judge_overlap()
-        self._due()
+        self._catch_up()
         commands, self._commands = self._commands, []
         return commands
 
     @property
     def deadline_ms(self) -> float | None:
         """When to send the next `Tick`; None when only an event can change anything."""
-        return min((at for at, _ in self._deadlines()), default=None)
+        deadline = self._next()
+        return deadline.at_ms if deadline else None
 
     @property
     def segments(self) -> list[Segment]:
@@ -150,48 +140,39 @@ class Turns:
 
     # ---- speech
 
-    def _murmur(self) -> None:
+    def _murmur(self, event: ev.Murmur) -> None:
+        until_ms = self._now_ms + STARTLE_MS
         match self.floor:
             case AgentHas(reply) as playing:
                 self._do(ev.Duck(reply))
-                self.floor = Startled(playing, self._now_ms + STARTLE_MS)
+                self.floor = Startled(playing, until_ms)
             case Startled():
-                self.floor.until_ms = self._now_ms + STARTLE_MS
-            case _:
-                pass
+                self.floor.until_ms = until_ms
+        match self.floor:
+            case Startled(_, _, Level.DUCKED) if event.sounded_ms >= self._options.yield_ms:
+                self._overlaps.pause(self.floor)
 
     def _onset(self, event: ev.Onset) -> None:
         match self.floor:
             case Open():
-                self._open_turn([self._listen(event)])
+                self._open_turn([self._segments.listen(event.peer, event.at_ms)])
             case CallerHas(segments):
-                self._speak_on(segments, event)
+                self._segments.speak_on(segments, event.peer, event.at_ms)
             case Thinking(segments, reply):
                 if reply:
                     self._do(ev.Hold(reply.id))
-                self._speak_on(segments, event)
+                self._segments.speak_on(segments, event.peer, event.at_ms)
                 self.floor = CallerHas(segments, reply)
             case AgentHas(reply) as playing:
                 self._do(ev.Duck(reply))
-                self.floor = Contested(playing, [self._listen(event)])
-            case Startled(playing):
-                self.floor = Contested(playing, [self._listen(event)])
+                self.floor = Contested(playing, [self._segments.listen(event.peer, event.at_ms)])
+            case Startled(playing, _, level):
+                self.floor = Contested(playing, [self._segments.listen(event.peer, event.at_ms)], level)
             case Contested(playing, segments, level):
-                self._speak_on(segments, event)
+                self._segments.speak_on(segments, event.peer, event.at_ms)
                 if level is Level.FULL:
                     self._do(ev.Duck(playing.reply))
                     self.floor.level = Level.DUCKED
-
-    def _speak_on(self, segments: list[Segment], event: ev.Onset) -> None:
-        """The caller's open segment goes on, pause included; without one, a new segment joins the turn."""
-        mine = [s for s in segments if s.peer == event.peer]
-        last = next((s for s in reversed(mine) if s.stage not in CLOSED), None)
-        if last is None:
-            segments.append(self._listen(event))
-            if mine:
-                segments[-1].gap_ms = event.at_ms - mine[-1].quiet_since_ms
-        elif last.stage is not Stage.SPEAKING:
-            last.go_on(event.at_ms)
 
     def _silence(self, event: ev.Offset | ev.Quiet) -> None:
         for segment in self.segments:
@@ -216,7 +197,8 @@ class Turns:
             segment.words = segment.words if text is None else text
             segment.next_words_ms = self._now_ms + WORDS_EVERY_MS
         elif segment.stage in UNDER_WAY:
-            self._learn_pause(segment, text)
+            if not isinstance(self.floor, Contested):
+                self._endings.went_on(segment, text)
             segment.stage = Stage.FAILED if text is None else Stage.KNOWN
             segment.words = text
             match self.floor:
@@ -227,17 +209,8 @@ class Turns:
                 case _:
                     pass
 
-    def _learn_pause(self, segment: Segment, text: str | None) -> None:
-        """A pause was one inside the turn when words came after it."""
-        if text is None or segment.gap_ms is None or isinstance(self.floor, Contested):
-            return
-        if normalise(text) != normalise(segment.text):
-            self._endings.paused(segment.peer, segment.gap_ms)
-        segment.gap_ms = None
-
     def _typed(self, peer: str, text: str) -> None:
-        now_ms = self._now_ms
-        segment = Segment(peer, self._id("s"), now_ms, stage=Stage.WRITTEN, quiet_since_ms=now_ms, words=text)
+        segment = self._segments.write(peer, text, self._now_ms)
         match self.floor:
             case CallerHas(segments):
                 segments.append(segment)
@@ -245,13 +218,13 @@ class Turns:
                 return
             case Contested(playing):
                 self._do(ev.Cancel(playing.reply))
-                self._take_floor([*self._overlapping(self.floor), segment])
+                self._take_floor([*said_over(self.floor), segment])
                 return
             case Thinking(segments):
                 segments.append(segment)
             case (AgentHas() as playing) | Startled(playing):
                 self._do(ev.Cancel(playing.reply))
-                self._set_aside(playing, None)
+                self._overlaps.set_aside(playing, None)
                 self._open_turn([segment])
             case Open():
                 self._open_turn([segment])
@@ -279,16 +252,7 @@ class Turns:
         # The answer is prepared before its question is accepted: `Think` names what is not yet accepted.
         failed = any(s.stage is Stage.FAILED for s in floor.segments)
         floor.reply = self._draft(floor.segments, floor.reply, speculative=False)
-        for segment in floor.segments:
-            if segment.stage is Stage.ACCEPTED:
-                continue
-            if segment.text:
-                self._do(ev.Accept(segment.peer, segment.id, segment.text))
-                segment.stage = Stage.ACCEPTED
-            else:
-                why: ev.Why = "failed" if segment.stage is Stage.FAILED else "empty"
-                self._do(ev.Forget(segment.peer, segment.id, why))
-        floor.segments = [s for s in floor.segments if s.stage is Stage.ACCEPTED]
+        floor.segments = self._segments.settle(floor.segments)
         if floor.reply:
             self._do(ev.Speak(floor.reply.id))
         elif failed:
@@ -316,10 +280,10 @@ class Turns:
                 if asks and playing.aside:
                     self._take_floor([playing.aside])
                 else:
-                    self._set_aside(playing, None)
+                    self._overlaps.set_aside(playing, None)
                     self.floor = Open()
             case Contested(AgentHas(current)) if current == reply:
-                self._take_floor(self._overlapping(self.floor))
+                self._take_floor(said_over(self.floor))
             case Thinking(_, Draft(current)) if current == reply:
                 self.floor = Open()
             case CallerHas(_, Draft(current)) if current == reply:
@@ -332,93 +296,37 @@ class Turns:
     def _judge_overlap(self) -> None:
         if not isinstance(floor := self.floor, Contested):
             return
-        floor.judged_ms = self._now_ms
-        found = [(s, verdict(s, floor, self._now_ms, self._language, self._options)) for s in floor.segments]
-        for segment, what in found:
-            if what is Verdict.TAKE:
-                self._overlap_ended(segment, taken=True)
-                self._do(ev.Cancel(floor.playing.reply))
-                if self._now_ms - floor.playing.since_ms < YOUNG_REPLY_MS:
-                    self._endings.cut_in_on(segment)
-                self._take_floor(self._overlapping(floor))
-                return
-        for segment, what in found:
-            if what is Verdict.GIVE_BACK and segment.stage is not Stage.SPEAKING:
-                self._overlap_ended(segment, taken=False)
-                floor.segments.remove(segment)
-                self._set_aside(floor.playing, segment)
-        if all(what is Verdict.GIVE_BACK for _, what in found):
-            # A noise that does not end is no reason to be silent for as long as it lasts.
-            self._resume(floor)
-        if not floor.segments:
+        taker = self._overlaps.judge(floor, self._now_ms)
+        if taker:
+            if taker.started_ms - floor.playing.since_ms < REACTION_MS:
+                self._endings.cut_in_on(taker)
+            self._do(ev.Cancel(floor.playing.reply))
+            self._take_floor(said_over(floor))
+        elif not floor.segments:
             self.floor = floor.playing
 
-    def _resume(self, floor: Contested) -> None:
-        if floor.level is not Level.FULL:
-            floor.level = Level.FULL
-            self._do(ev.Resume(floor.playing.reply))
-
-    def _pause_reply(self) -> None:
-        if isinstance(self.floor, Contested):
-            self.floor.level = Level.PAUSED
-            self._do(ev.Pause(self.floor.playing.reply))
-
-    def _calm_down(self) -> None:
-        if isinstance(self.floor, Startled):
-            self._do(ev.Resume(self.floor.playing.reply))
-            self.floor = self.floor.playing
-
-    def _overlapping(self, floor: Contested) -> list[Segment]:
-        """All that was said over the reply lately."""
-        aside, floor.playing.aside = floor.playing.aside, None
-        return [aside, *floor.segments] if aside else floor.segments
-
-    def _set_aside(self, playing: AgentHas, segment: Segment | None) -> None:
-        """`segment`, said over the reply, did not take the floor; what was set aside before is over."""
-        if playing.aside:
-            self._do(ev.Forget(playing.aside.peer, playing.aside.id, "aside"))
-        playing.aside = None
-        if segment and segment.stage is Stage.KNOWN and normalise(segment.text):
-            playing.aside = segment
-        elif segment:
-            why: ev.Why = "empty" if segment.stage is Stage.KNOWN else "aside"
-            self._do(ev.Forget(segment.peer, segment.id, why))
-
-    def _overlap_ended(self, segment: Segment, *, taken: bool) -> None:
-        speaking = segment.stage is Stage.SPEAKING
-        self._do(
-            ev.OverlapEnded(
-                taken=taken,
-                speech_ms=segment.speech_ms(self._now_ms),
-                silence_ms=0.0 if speaking else self._now_ms - segment.quiet_since_ms,
-                words=len(normalise(segment.text).split()),
-            )
-        )
+    def _take_floor(self, segments: list[Segment]) -> None:
+        """What was said over the reply is a turn, from its beginning on."""
+        self._speculate(self._open_turn(segments))
 
     # ---- leaving
 
     def _caller_left(self, peer: str, alone: bool) -> None:
         self._endings.forget(peer)
-        for segment in self.segments:
-            if segment.stage is not Stage.ACCEPTED and (alone or segment.peer == peer):
-                self._do(ev.Forget(segment.peer, segment.id, "left"))
+        kept = self._segments.leave(self.segments, None if alone else peer)
         match self.floor:
-            case AgentHas(_, _, Segment() as aside) as playing if alone or aside.peer == peer:
-                self._set_aside(playing, None)
-            case Startled(playing) | Contested(playing) if playing.aside and (
-                alone or playing.aside.peer == peer
-            ):
-                self._set_aside(playing, None)
+            case (AgentHas() as playing) | Startled(playing) | Contested(playing):
+                if playing.aside and (alone or playing.aside.peer == peer):
+                    self._overlaps.set_aside(playing, None)
         if alone:
             self._stop()
             return
-        kept = [s for s in self.segments if s.peer != peer or s.stage is Stage.ACCEPTED]
         match self.floor:
             case CallerHas(_, draft) if all(s.stage is Stage.ACCEPTED for s in kept):
                 # What was accepted still deserves its answer.
                 self.floor = Thinking(kept, draft)
             case Contested(playing) if not kept:
-                self._resume(self.floor)
+                self._overlaps.resume(self.floor)
                 self.floor = playing
             case CallerHas() | Thinking() | Contested():
                 self.floor.segments = kept
@@ -438,117 +346,50 @@ class Turns:
 
     # ---- time
 
-    def _due(self) -> None:
-        while True:
-            due = [(at, act) for at, act in self._deadlines() if at <= self._now_ms]
-            if not due:
-                return
-            min(due, key=lambda item: item[0])[1]()
+    def _next(self) -> Deadline | None:
+        return next_deadline(self.floor, self._options, self._endings)
 
-    def _deadlines(self) -> list[tuple[float, Callable[[], None]]]:
-        match self.floor:
-            case Startled(_, until_ms):
-                return [(until_ms, self._calm_down)]
-            case AgentHas(_, _, Segment() as aside) as playing:
-                return [(aside.quiet_since_ms + LATE_ANSWER_MS, partial(self._set_aside, playing, None))]
-            case Contested():
-                return [*self._asking(), *self._overlap_deadlines(self.floor)]
-            case CallerHas(segments) if segments and not any(s.stage is Stage.SPEAKING for s in segments):
-                return [*self._asking(), self._ending(segments)]
-            case _:
-                return self._asking()
+    def _catch_up(self) -> None:
+        while (deadline := self._next()) and deadline.at_ms <= self._now_ms:
+            self._act(deadline)
 
-    def _asking(self) -> list[tuple[float, Callable[[], None]]]:
-        deadlines: list[tuple[float, Callable[[], None]]] = []
-        for s in self.segments:
-            if s.stage is Stage.PAUSED:
-                deadlines.append((s.quiet_since_ms + self._options.pause_ms, partial(self._ask, s)))
-            elif s.stage is Stage.SPEAKING:
-                cut_ms = s.started_ms + self._options.max_segment_ms
-                deadlines.append((cut_ms, partial(self._cut, s, cut_ms)))
-        return deadlines
+    def _act(self, deadline: Deadline) -> None:
+        match deadline.due, deadline.segment, self.floor:
+            case Due.ASK, Segment() as segment, _:
+                self._segments.all_of(segment)
+            case Due.ASK_SOME, Segment() as segment, _:
+                self._segments.some_of(segment)
+            case Due.CUT, Segment() as segment, _:
+                self._segments.cut(self.segments, segment, deadline.at_ms)
+            case Due.HURRY, _, CallerHas(segments):
+                self._segments.urgently(segments)
+            case Due.END_TURN, _, CallerHas() as floor:
+                self._end_turn(floor, deadline.reasons)
+            case Due.JUDGE, _, _:
+                self._judge_overlap()
+            case Due.PAUSE_REPLY, _, Contested() as contested:
+                self._overlaps.pause(contested)
+            case Due.CALM_DOWN, _, Startled(playing):
+                self._do(ev.Resume(playing.reply))
+                self.floor = playing
+            case Due.FORGET_ASIDE, _, AgentHas() as playing:
+                self._overlaps.set_aside(playing, None)
 
-    def _overlap_deadlines(self, floor: Contested) -> list[tuple[float, Callable[[], None]]]:
-        deadlines: list[tuple[float, Callable[[], None]]] = [
-            (floor.judged_ms + JUDGE_EVERY_MS, self._judge_overlap)
-        ]
-        for s in floor.segments:
-            if s.stage is not Stage.SPEAKING:
-                continue
-            if (due_ms := words_due_ms(s)) < inf:
-                deadlines.append((due_ms, partial(self._ask_words, s)))
-            if floor.level is Level.DUCKED:
-                yield_ms = s.sounding_since_ms + self._options.yield_ms - s.sounded_ms
-                deadlines.append((yield_ms, self._pause_reply))
-        return deadlines
-
-    def _ending(self, segments: list[Segment]) -> tuple[float, Callable[[], None]]:
-        """When the turn is over, or when the wait for its words has become a long one."""
-        over_ms, decision = self._endings.over_ms(segments)
-        # Never before a pause has been noticed: a recognition has to be asked for first.
-        if any(s.stage in UNDER_WAY | {Stage.PAUSED} for s in segments):
-            quiet_ms = max(s.quiet_since_ms for s in segments)
-            if over_ms < quiet_ms + self._options.end_of_turn_max_ms and any(
-                s.stage in {Stage.ASKED, Stage.PAUSED} for s in segments
-            ):
-                return over_ms, partial(self._urge, segments)
-            over_ms = quiet_ms + self._options.end_of_turn_max_ms
-        return over_ms, partial(self._end_turn, decision.reasons)
-
-    def _ask(self, segment: Segment, *, decisive: bool = False) -> None:
-        if segment.stage is not Stage.ASKED:
-            segment.revision += 1
-        segment.stage = Stage.AWAITED if decisive else Stage.ASKED
-        self._do(ev.Transcribe(segment.peer, segment.id, segment.revision, decisive))
-
-    def _ask_words(self, segment: Segment) -> None:
-        segment.revision += 1
-        segment.next_words_ms = inf
-        self._do(ev.Transcribe(segment.peer, segment.id, segment.revision))
-
-    def _urge(self, segments: Sequence[Segment]) -> None:
-        for segment in segments:
-            if segment.stage in {Stage.ASKED, Stage.PAUSED, Stage.FAILED}:
-                self._ask(segment, decisive=True)
-
-    def _cut(self, segment: Segment, at_ms: float) -> None:
-        """A segment at the recogniser's limit: recognise it, and go on in a new one.
-
-        Somebody who never pauses (a television, music) gets their answer after `MAX_CUTS` of them: a turn
-        without end would keep everybody else waiting, and its audio in memory.
-        """
-        segment.fall_silent(at_ms, None)
-        self._ask(segment)
-        segments = self.segments
-        if sum(s.peer == segment.peer for s in segments) <= MAX_CUTS:
-            segments.append(self._listen(ev.Onset(segment.peer, at_ms), continues=True))
-
-    def _end_turn(self, reasons: tuple[tuple[str, float], ...]) -> None:
-        if isinstance(floor := self.floor, CallerHas):
-            self._endings.ended(floor.segments)
-            silence_ms = self._now_ms - max(s.quiet_since_ms for s in floor.segments)
-            self._do(ev.TurnEnded(self.turn, silence_ms, reasons))
-            # What failed on speculation (a full queue, say) is tried once more now that it counts.
-            self._urge(floor.segments)
-            self.floor = Thinking(floor.segments, floor.draft)
-            self._settle(self.floor)
+    def _end_turn(self, floor: CallerHas, reasons: tuple[tuple[str, float], ...]) -> None:
+        self._endings.ended(floor.segments)
+        silence_ms = self._now_ms - max(s.quiet_since_ms for s in floor.segments)
+        self._do(ev.TurnEnded(self.turn, silence_ms, reasons))
+        # What failed on speculation (a full queue, say) is tried once more now that it counts.
+        self._segments.urgently(floor.segments)
+        self.floor = thinking = Thinking(floor.segments, floor.draft)
+        self._settle(thinking)
 
     # ---- small things
 
-    def _open_turn(self, segments: list[Segment]) -> None:
+    def _open_turn(self, segments: list[Segment]) -> CallerHas:
         self.turn += 1
-        self.floor = CallerHas(segments)
-
-    def _take_floor(self, segments: list[Segment]) -> None:
-        """What was said over the reply is a turn, from its beginning on."""
-        self._open_turn(segments)
-        if isinstance(self.floor, CallerHas):
-            self._speculate(self.floor)
-
-    def _listen(self, event: ev.Onset, *, continues: bool = False) -> Segment:
-        segment = Segment(event.peer, self._id("s"), event.at_ms)
-        self._do(ev.Listen(event.peer, segment.id, event.at_ms, continues))
-        return segment
+        self.floor = floor = CallerHas(segments)
+        return floor
 
     def _id(self, prefix: str) -> str:
         return f"{prefix}{next(self._ids)}"

@@ -107,9 +107,11 @@ class SpeechDetector:
         self.speaking = False
 
     @property
-    def murmuring(self) -> bool:
-        """Whether speech may be beginning, with too little of it so far for an edge."""
-        return not self.speaking and (self._voiced > 1 or (self._voiced == 1 and self._plain))
+    def murmur_ms(self) -> float:
+        """How long something has sounded that may become speech, with too little of it for an edge yet."""
+        if self.speaking or (self._voiced == 1 and not self._plain):
+            return 0.0
+        return self._voiced * WINDOW_MS
 
     def feed(self, probability: float, window: Samples, end_ms: float) -> Edge | None:
         """Take the next window, which ended at `end_ms`; returns the edge it completes, if any."""

@@ -51,9 +51,9 @@ class Conversation(RuleBasedStateMachine):
         self.room.at(self.room.now_ms + wait_ms)
         self.check()
 
-    @rule(peer=PEERS)
-    def murmur(self, peer: str) -> None:
-        self.send(ev.Murmur(peer, self.room.now_ms))
+    @rule(peer=PEERS, sounded_ms=st.sampled_from([32, 64]))
+    def murmur(self, peer: str, sounded_ms: float) -> None:
+        self.send(ev.Murmur(peer, self.room.now_ms, sounded_ms))
 
     @rule(peer=PEERS)
     def onset(self, peer: str) -> None:

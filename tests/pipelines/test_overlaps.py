@@ -53,11 +53,11 @@ def test_a_call_to_stop_takes_the_floor_while_it_is_spoken(room: Room) -> None:
 
         ann    ░stop it please ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒
         reply  ▔▔▔╲duck╲__pause________│cancel
-                  0    +128        +240 asked, answered
+                  0    +64        +240 asked, answered
     """
-    assert room.at(3000, Murmur("ann", 3000)) == [Duck("r2")]
-    assert room.at(3040, Onset("ann", 3000)) == [Listen("ann", "s3", 3000)]
-    assert room.at(3000 + YIELD_MS) == [Pause("r2")]
+    assert room.at(3032, Murmur("ann", 3032, 32)) == [Duck("r2")]
+    assert room.at(3064, Murmur("ann", 3064, 64)) == [Pause("r2")]
+    assert room.at(3096, Onset("ann", 3000)) == [Listen("ann", "s3", 3000)]
     assert room.at(3240) == [Transcribe("ann", "s3", 0)]
     assert room.at(3280, Transcribed("s3", 0, "stop")) == [Cancel("r2")]
     assert isinstance(room.turns.floor, CallerHas)
@@ -68,10 +68,10 @@ def test_a_call_to_stop_takes_the_floor_while_it_is_spoken(room: Room) -> None:
 
 
 def test_a_murmur_that_is_nothing_is_over_soon(room: Room) -> None:
-    assert room.at(3000, Murmur("ann", 3000)) == [Duck("r2")]
+    assert room.at(3032, Murmur("ann", 3032, 32)) == [Duck("r2")]
     assert isinstance(room.turns.floor, Startled)
-    assert room.at(3050, Murmur("ann", 3050)) == []
-    assert room.at(3400) == [Resume("r2")]
+    assert room.at(3064, Murmur("ann", 3064, 64)) == [Pause("r2")]
+    assert room.at(3200) == [Resume("r2")]
     assert room.turns.floor == AgentHas("r2", 700)
 
 
@@ -136,11 +136,11 @@ def test_without_words_the_length_of_the_speech_decides(room: Room) -> None:
 
 def test_speech_that_goes_on_after_a_pause_ducks_the_reply_no_more_than_once(room: Room) -> None:
     room.at(3000, Onset("ann", 3000))
-    room.at(3100, Offset("ann", 3100))
-    room.at(3200, Onset("ann", 3200))
-    room.at(3240)
+    room.at(3040, Offset("ann", 3040))
+    room.at(3100, Onset("ann", 3100))
+    room.at(3200)
     assert room.when(Duck) == [3000]
-    assert room.when(Pause) == [3200 + YIELD_MS - 100], "sound counts, pauses in it do not"
+    assert room.when(Pause) == [3100 + YIELD_MS - 40], "sound counts, pauses in it do not"
 
 
 def test_a_reply_that_ends_under_the_speech_leaves_the_floor_to_it(room: Room) -> None:
@@ -204,7 +204,7 @@ def test_when_the_one_who_spoke_over_the_reply_leaves_it_goes_on(room: Room) -> 
 
 def test_typing_ends_the_reply_and_joins_what_is_being_said(room: Room) -> None:
     room.at(3000, Onset("ann", 3000))
-    assert room.at(3100, Typed("bob", "shorter please")) == [Cancel("r2")]
+    assert room.at(3050, Typed("bob", "shorter please")) == [Cancel("r2")]
     room.at(3300, Offset("ann", 3300))
     asked = words(room.at(3500))[-1]
     (think,) = room.at(3550, Transcribed("s3", asked.revision, ""))

@@ -27,7 +27,7 @@ from pipelines.events import (
     Typed,
 )
 from pipelines.floor import AgentHas, Open, Thinking, normalise
-from pipelines.turns import MAX_CUTS
+from pipelines.segments import MAX_CUTS
 
 
 @pytest.fixture
