@@ -241,6 +241,27 @@ def guard_data(pc: RTCPeerConnection) -> None:
     sctp._receive_data_chunk = receive_within_limits
 
 
+def number_streams_from(pc: RTCPeerConnection, used: int) -> None:
+    """Give data channels of this connection stream ids that the `used` lowest ones are not among.
+
+    Called before the connection is established; a second call changes nothing.
+    """
+    sctp: Any = pc.sctp
+    if sctp is None or hasattr(sctp, "_is_numbered"):
+        return
+    sctp._is_numbered = True
+    start = sctp.start
+
+    async def start_later(*capabilities: Any) -> None:
+        first_time = sctp._data_channel_id is None
+        await start(*capabilities)
+        if first_time:
+            # Even ids are the DTLS client's, odd ones the server's: that is kept.
+            sctp._data_channel_id += used + used % 2
+
+    sctp.start = start_later
+
+
 class Restorable:
     """A negotiation state of `pc` to come back to: aiortc cannot take an offer back.
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, TypeAlias
 from aiortc import RTCDataChannel, RTCPeerConnection
 from prometheus_client import Counter
 
+from agent.realtime.aiortc_seam import number_streams_from
 from agent.realtime.errors import ChannelClosedError, ChannelFullError, ChannelOverflowError
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ DROPPED = Counter(
 #: To and from one peer together.
 MAX_CHANNELS = 16
 MAX_LABEL_CHARS = 128
+#: Stream ids end at 65,534; whoever picks high ones itself leaves enough for a day of new connections.
+MAX_COUNTED_STREAM = 60_000
 #: What aiortc, and with it every peer of ours and the vendor's Python client, says it takes at most.
 MAX_MESSAGE_BYTES = 65_536
 #: Handed to the transport and not sent yet; above it `send` suspends, down to half of it.
@@ -154,6 +157,8 @@ class DataChannel:
             await self._changed.wait()
 
     def _switch(self, raw: RTCDataChannel) -> None:
+        if raw.id is not None:
+            self._channels.in_use(raw.id)
         if self._closed:
             raw.close()
         else:
@@ -214,6 +219,8 @@ class DataChannels:
         self._theirs: list[DataChannel] = []
         self._reopening: asyncio.TimerHandle | None = None
         self._closed = False
+        #: The stream ids of all connections so far are below this.
+        self._used_streams = 0
 
     def open(self, label: str, *, ordered: bool, max_retransmits: int | None) -> DataChannel:
         """A channel that is opened on every connection from now on. Raises as `create_data_channel`."""
@@ -229,6 +236,11 @@ class DataChannels:
         channel = DataChannel(self, label, ordered=ordered, max_retransmits=max_retransmits, lossy=lossy)
         self._ours[channel] = None
         return channel
+
+    def in_use(self, stream_id: int) -> None:
+        """A channel has this id on the connection of today."""
+        if stream_id < MAX_COUNTED_STREAM:
+            self._used_streams = max(self._used_streams, stream_id + 1)
 
     def forget(self, channel: DataChannel) -> None:
         """`channel` is closed."""
@@ -250,6 +262,13 @@ class DataChannels:
                         channel.label, ordered=channel.ordered, maxRetransmits=channel.max_retransmits
                     )
                 )
+
+    def number_on(self, pc: RTCPeerConnection) -> None:
+        """See that channels opened on a new connection are new to the other side.
+
+        A browser that restarts ICE keeps its channels, and takes no other under the id of one that it has.
+        """
+        number_streams_from(pc, self._used_streams)
 
     def missing_on(self, pc: RTCPeerConnection) -> bool:
         """Whether a description is needed before all that was opened here is open there."""
