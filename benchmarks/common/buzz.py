@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 RATE_HZ = 24_000
 #: Twice as fast as people read, so that a run takes half as long; only the first sound counts.
-CHARACTERS_PER_S = 30
+CHARACTERS_PER_S = 40
 _PITCH_HZ = 140.0
 _HARMONICS = 12
 _PEAK = 0.3

@@ -22,11 +22,13 @@ class Environment:
 
     name: str
     requirements: tuple[str, ...]
+    #: Packages that are only fetched, into the folder ``wheels``, for a file in them.
+    wheels: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
         """Another set of requirements or another Python is another folder."""
-        what = json.dumps([*self.requirements, sys.version_info[:2]])
+        what = json.dumps([*self.requirements, *self.wheels, sys.version_info[:2]])
         return cache_folder() / f"{self.name}-{hashlib.sha256(what.encode()).hexdigest()[:10]}"
 
     @property
@@ -44,6 +46,9 @@ class Environment:
         try:
             _run([sys.executable, "-m", "venv", str(self.folder)])
             _run([str(self.python), "-m", "pip", "install", "--quiet", *self.requirements])
+            if self.wheels:
+                kept = str(self.folder / "wheels")
+                _run([str(self.python), "-m", "pip", "download", "--no-deps", "-d", kept, *self.wheels])
         except subprocess.CalledProcessError as error:
             last = "\n".join(error.stderr.strip().splitlines()[-5:])
             raise EnvironmentFailedError(f"the environment {self.name} cannot be made: {last}") from None

@@ -64,7 +64,11 @@ FASTRTC = System(
     "fastrtc",
     "FastRTC",
     "benchmarks.common.peers.fastrtc_bot",
-    Environment("fastrtc", ("fastrtc[vad]==0.0.34", "openai", "faster-whisper", "piper-tts")),
+    Environment(
+        "fastrtc",
+        ("fastrtc[vad]==0.0.34", "openai", "faster-whisper", "piper-tts"),
+        wheels=("faster-whisper==1.0.0",),
+    ),
     lambda url: HttpOffer(url, "/webrtc/offer"),
     "fastrtc",
 )

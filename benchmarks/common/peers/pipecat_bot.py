@@ -82,9 +82,7 @@ def services(setup: Setup) -> tuple[Any, Any]:
     from pipecat.services.piper.tts import PiperTTSService
     from pipecat.services.whisper.stt import WhisperSTTService
 
-    stt = WhisperSTTService(
-        device="cpu", compute_type="int8", settings=WhisperSTTService.Settings(model=setup.whisper)
-    )
+    stt = WhisperSTTService(settings=WhisperSTTService.Settings(model=setup.whisper))
     voice = Path(setup.piper)
     tts = PiperTTSService(
         download_dir=voice.parent, settings=PiperTTSService.Settings(voice=voice.name.removesuffix(".onnx"))
