@@ -12,6 +12,7 @@ import numpy as np
 from pipelines.audio import SPEECH_RATE_HZ, Samples
 from pipelines.endpoint import ProsodyTracker
 from pipelines.events import Murmur, Offset, Onset, Quiet
+from pipelines.interruption import ECHO, EchoGate, PlayedLevels
 from pipelines.options import VadOptions
 from pipelines.stt.base import Recognition
 from pipelines.vad import WINDOW_MS, Edge, SileroVad, SpeechDetector, Windows
@@ -53,7 +54,7 @@ class Listener:
     """Runs the voice activity detection of one caller and feeds the open segment's recognition.
 
     `now_ms` is the conversation's clock; `on_event` is called with what is found, as it is found, `on_heard`
-    after each block.
+    after each block. What is nothing but the echo of what was `played` is not speech.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Listener:
         peer: str,
         options: VadOptions,
         *,
+        played: PlayedLevels,
         now_ms: Callable[[], float],
         on_event: Callable[[SpeechEvent], None],
         on_heard: Callable[[], None],
@@ -74,6 +76,7 @@ class Listener:
         self.heard_ms = now_ms()
         self._windows = Windows()
         self._vad = SileroVad()
+        self._echo = EchoGate(played)
         self._detector = SpeechDetector(options)
         self._prosody = ProsodyTracker()
         #: The probabilities of the silence so far, while it is a short one.
@@ -117,6 +120,8 @@ class Listener:
             if self._fed is not None:
                 self._fed.feed(window)
             probability = self._vad.probability(window)
+            if self._echo.is_echo(window, end_ms) >= ECHO:
+                probability = 0.0
             self._prosody.feed(window, probability)
             self._tell(self._detector.feed(probability, window, end_ms), probability, end_ms)
             end_ms += WINDOW_MS

@@ -22,6 +22,7 @@ from pipelines.dialogue import Dialogue
 from pipelines.filler import Fillers
 from pipelines.floor import CLOSED, AgentHas, CallerHas, Contested, Open, Startled, Thinking
 from pipelines.hearing import Hearing
+from pipelines.interruption import PlayedLevels
 from pipelines.listener import MAX_LAG_MS, Listener, SpeechEvent
 from pipelines.llm.base import LanguageModel
 from pipelines.options import TurnOptions, VadOptions
@@ -82,6 +83,7 @@ class Conversation:
         self._rehearsal: asyncio.Task[None] | None = None
         self._dialogue = Dialogue(persona.instructions, max_messages=persona.max_messages)
         self._listeners: dict[str, Listener] = {}
+        self._played = PlayedLevels()
         self._replies: dict[str, tuple[Reply, asyncio.Task[None]]] = {}
         self._timeline = Timeline()
         self._state: State | None = None
@@ -95,6 +97,7 @@ class Conversation:
 
     async def __aenter__(self) -> Conversation:
         await self._tasks.__aenter__()
+        self._playout.on_played = self._played.feed
         if isinstance(self._voice, PhraseCache):
             phrases = self._persona.set_phrases
             self._rehearsal = self._tasks.create_task(rehearse(self._voice, phrases, self._persona.language))
@@ -106,6 +109,7 @@ class Conversation:
     ) -> None:
         # From here on nothing that happens leads to anything new.
         self._closed = True
+        self._playout.on_played = None
         self._listeners.clear()
         self._hearing.close_all()
         for reply, task in list(self._replies.values()):
@@ -127,7 +131,14 @@ class Conversation:
             if self._listeners.get(peer) is listener:
                 self._handle(event)
 
-        listener = Listener(peer, self._vad_options, now_ms=_now_ms, on_event=on_event, on_heard=self._tick)
+        listener = Listener(
+            peer,
+            self._vad_options,
+            played=self._played,
+            now_ms=_now_ms,
+            on_event=on_event,
+            on_heard=self._tick,
+        )
         if replaced := self._listeners.get(peer):
             self._hearing.move(peer, replaced, listener, _now_ms())
         self._listeners[peer] = listener
@@ -341,11 +352,11 @@ class Conversation:
         reply, task = self._replies.pop(reply_id)
         if reply.audible:
             # Heard first: clearing may let the playout forget where it was.
-            heard, cut = reply.heard(), reply.cut
+            heard = reply.heard()
             self._playout.clear()
             self._full_level()
-            self._dialogue.agent_said(heard, interrupted=cut)
-            self._report(Caption("agent", "", reply_id, heard, final=True, interrupted=cut))
+            self._dialogue.agent_said(heard, interrupted=True)
+            self._report(Caption("agent", "", reply_id, heard, final=True, interrupted=True))
         task.cancel()
 
     def _full_level(self) -> None:

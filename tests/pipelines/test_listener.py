@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.events import Offset, Quiet
+from pipelines.interruption import PlayedLevels
 from pipelines.listener import MAX_LAG_MS, AudioClock, Listener, SpeechEvent
 from pipelines.options import VadOptions
 
@@ -52,7 +53,12 @@ def test_time_never_runs_ahead_or_back(gaps: list[float]) -> None:
 async def test_a_line_that_goes_dead_in_mid_word_ends_the_speech() -> None:
     events: list[SpeechEvent] = []
     listener = Listener(
-        "ann", VadOptions(onset_ms=32), now_ms=lambda: 0.0, on_event=events.append, on_heard=lambda: None
+        "ann",
+        VadOptions(onset_ms=32),
+        played=PlayedLevels(),
+        now_ms=lambda: 0.0,
+        on_event=events.append,
+        on_heard=lambda: None,
     )
     listener._detector.speaking = True
 
