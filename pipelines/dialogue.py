@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipelines.llm.base import Message
 
@@ -18,6 +18,8 @@ _NOT_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 class _Line:
     message: Message
     peer: str = ""
+    #: An answer that was cut off.
+    cut: bool = False
 
 
 class Dialogue:
@@ -34,7 +36,7 @@ class Dialogue:
     def agent_said(self, text: str, *, interrupted: bool) -> None:
         """What was heard of a reply; nothing at all leaves no trace."""
         if text:
-            self._add(_Line(Message("assistant", f"{text}{CUT}" if interrupted else text)))
+            self._add(_Line(Message("assistant", f"{text}{CUT}" if interrupted else text), cut=interrupted))
 
     def tools_ran(self, messages: Iterable[Message]) -> None:
         """An assistant message with its tool calls, and their answers."""
@@ -44,7 +46,8 @@ class Dialogue:
     def messages(self, unaccepted: Iterable[tuple[str, str]] = ()) -> list[Message]:
         """The dialogue for the model, followed by what callers said that is not part of it yet.
 
-        One person's sentences in a row are one message. People are told apart by name once there are two.
+        An answer that was cut off ends in `CUT`, and what cut it off says so (`Message.interrupts`). One
+        person's sentences in a row are one message. People are told apart by name once there are two.
         """
         lines = [*self._lines, *(_Line(Message("user", text), peer) for peer, text in unaccepted)]
         several = len({line.peer for line in lines if line.peer}) > 1
@@ -52,9 +55,10 @@ class Dialogue:
         for line in lines:
             last = merged[-1] if merged else None
             if last and line.message.role == "user" == last.message.role and last.peer == line.peer:
-                merged[-1] = _Line(
-                    Message("user", f"{last.message.content} {line.message.content}"), line.peer
-                )
+                both = f"{last.message.content} {line.message.content}"
+                merged[-1] = replace(last, message=replace(last.message, content=both))
+            elif last and last.cut and line.message.role == "user":
+                merged.append(replace(line, message=replace(line.message, interrupts=True)))
             else:
                 merged.append(line)
         return [
@@ -64,7 +68,7 @@ class Dialogue:
 
     @staticmethod
     def _named(line: _Line) -> Message:
-        return Message("user", line.message.content, name=_NOT_NAME.sub("_", line.peer)[:64] or None)
+        return replace(line.message, name=_NOT_NAME.sub("_", line.peer)[:64] or None)
 
     def _add(self, line: _Line) -> None:
         self._lines.append(line)

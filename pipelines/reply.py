@@ -67,6 +67,7 @@ class Reply:
         #: Whether anything has sounded, be it a filler.
         self.audible = False
         self._answering = False
+        self._ended = False
         self._fillers = fillers
         self._on_filler = on_filler
         self._mouth = asyncio.Lock()
@@ -97,6 +98,11 @@ class Reply:
         """The words that have been played, as they are written."""
         return self._spoken.heard(self._playout.played_ms - self._from_ms) if self._answering else ""
 
+    @property
+    def cut(self) -> bool:
+        """Whether, if it ended now, anything of it would be left unsaid."""
+        return not self._ended or self.heard() != self.text
+
     async def run(self) -> None:
         """Returns when the last sample was played, or when there was nothing to say."""
         async with asyncio.TaskGroup() as stages:
@@ -107,6 +113,7 @@ class Reply:
                 async for piece in pieces:
                     await self._play(piece)
             self._spoken.end()
+            self._ended = True
             if filling:
                 filling.cancel()
         await self._open()

@@ -352,11 +352,11 @@ class Conversation:
         reply, task = self._replies.pop(reply_id)
         if reply.audible:
             # Heard first: clearing may let the playout forget where it was.
-            heard = reply.heard()
+            heard, cut = reply.heard(), reply.cut
             self._playout.clear()
             self._full_level()
-            self._dialogue.agent_said(heard, interrupted=True)
-            self._report(Caption("agent", "", reply_id, heard, final=True, interrupted=True))
+            self._dialogue.agent_said(heard, interrupted=cut)
+            self._report(Caption("agent", "", reply_id, heard, final=True, interrupted=cut))
         task.cancel()
 
     def _full_level(self) -> None:

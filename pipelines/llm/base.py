@@ -26,6 +26,8 @@ class Message:
     content: str
     #: Who said it, when several people share a room (role ``user``).
     name: str | None = None
+    #: A ``user`` message that cut off the ``assistant`` message before it, which holds only what was heard.
+    interrupts: bool = False
     #: What an ``assistant`` message asked for.
     tool_calls: tuple[ToolCall, ...] = ()
     #: Which call a ``tool`` message answers.

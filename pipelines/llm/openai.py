@@ -26,6 +26,9 @@ logging.getLogger("openai").setLevel(logging.INFO)
 OPENAI_URL = "https://api.openai.com/v1"
 #: The library's own retries; the first-token timeout holds over all of them.
 MAX_RETRIES = 1
+#: Stands before what cut the model off. Not a message of its own: many chat templates refuse a system message
+#: that is not the first, and a first one that changes costs a server what it has cached of the dialogue.
+INTERRUPTION = "[You were interrupted; of your last message only the words above were heard.]"
 #: What a broken model could otherwise fill the memory with.
 MAX_TOOL_CALLS = 16
 MAX_ARGUMENTS_CHARS = 64_000
@@ -213,6 +216,8 @@ class _ToolCalls:
 
 def _message(message: Message) -> dict[str, Any]:
     out: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.interrupts:
+        out["content"] = f"{INTERRUPTION} {message.content}"
     if message.name and message.role == "user":
         out["name"] = message.name
     if message.tool_calls:

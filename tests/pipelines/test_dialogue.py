@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pipelines.dialogue import Dialogue
 from pipelines.llm.base import Message, ToolCall
 
@@ -39,6 +41,22 @@ def test_an_interrupted_reply_keeps_what_was_heard_and_shows_the_cut() -> None:
     d.agent_said("It is four", interrupted=True)
     d.agent_said("", interrupted=True)
     assert contents(d) == [("assistant", "It is four…")]
+
+
+def test_whatever_cut_an_answer_off_says_so() -> None:
+    d = dialogue()
+    d.caller_said("ann", "What time is it?")
+    d.agent_said("It is four", interrupted=True)
+    d.caller_said("ann", "In Tokyo,")
+    d.caller_said("ann", "I mean.")
+    d.agent_said("Eleven.", interrupted=False)
+    interrupting = Message("user", "In Tokyo, I mean.", interrupts=True)
+    assert d.messages([("ann", "Thanks.")])[3:] == [
+        interrupting,
+        Message("assistant", "Eleven."),
+        Message("user", "Thanks."),
+    ]
+    assert d.messages([("bob", "Hi.")])[3] == replace(interrupting, name="ann")
 
 
 def test_the_oldest_go_first_and_never_half_of_a_tool_call() -> None:

@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 import pytest
+from chat_server import ChatServer
 from test_voice import PERSONA, Echo, call
 
 from pipelines.engines import Engines
 from pipelines.llm.base import Delta, Message, TextDelta, ToolSpec
-from pipelines.reports import State
+from pipelines.llm.openai import INTERRUPTION, OpenAIEngine
+from pipelines.options import LlmOptions
+from pipelines.reports import Caption, State
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -50,3 +53,36 @@ async def test_what_a_persona_says_word_for_word_is_ready_before_it_is_needed(en
     async with call(engines, persona):
         while "How are things?" not in voice:  # type: ignore[operator]
             await asyncio.sleep(0.01)
+
+
+LONG = "and one is one. And two is two. And three is three. And four is four. And five is five."
+
+
+async def test_the_model_is_told_what_was_heard_and_that_it_was_interrupted(engines: Engines) -> None:
+    with ChatServer() as server:
+        llm = OpenAIEngine(LlmOptions(base_url=server.url, model="echo"), reason="under test")
+        async with call(engines, llm=llm) as one:
+            one.conversation.typed("ann", LONG)
+            # Captions are two seconds ahead of the sound.
+            await one.until(lambda: any(isinstance(r, Caption) and "four" in r.text for r in one.reports))
+            one.conversation.typed("ann", "Stop, please.")
+            cut = await one.answered()
+            assert cut.interrupted
+            while len(server.requests) < 2:
+                await asyncio.sleep(0.01)
+        question, answer, interruption = server.requests[1]["messages"][1:]
+        assert question == {"role": "user", "content": LONG}
+        assert f"You said {LONG}".startswith(cut.text)
+        assert answer == {"role": "assistant", "content": f"{cut.text}…"}
+        assert interruption == {"role": "user", "content": f"{INTERRUPTION} Stop, please."}
+        await llm.close()
+
+
+async def test_whoever_speaks_when_all_is_said_does_not_interrupt(engines: Engines) -> None:
+    llm = Echo("Yes.")
+    async with call(engines, llm=llm) as one:
+        one.conversation.typed("ann", "Really?")
+        await one.answered()
+        one.conversation.typed("ann", "Sure?")
+        await one.answered(2)
+        assert not any(m.interrupts for m in llm.asked[1])
