@@ -18,7 +18,7 @@ import random
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -78,6 +78,8 @@ class Result:
     delays_ms: list[float]
     #: How much of the time sent came out as sound, made up or not.
     sound_share: float
+    #: How much of a core the receiver used, of which nobody did anything with the sound.
+    cpu_share: float
 
 
 def main() -> None:
@@ -173,9 +175,14 @@ class Way:
         asyncio.get_running_loop().call_later(delay_s, self._start, data)
 
     def _start(self, data: bytes) -> None:
-        task = asyncio.ensure_future(self._send(data))
+        task = asyncio.ensure_future(self._deliver(data))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
+
+    async def _deliver(self, data: bytes) -> None:
+        # What was still under way when the connection was closed.
+        with suppress(ConnectionError):
+            await self._send(data)
 
 
 @dataclass
@@ -291,7 +298,7 @@ async def result(path: str, ears: Ears, from_s: float, count: int) -> Result:
         for at_s in played
         if (later := [s for s in heard["clicks_s"] if at_s <= s < at_s + PERIOD_S])
     ]
-    return Result(path, ears.system, len(played), delays, heard["heard_ms"] / sent_ms)
+    return Result(path, ears.system, len(played), delays, heard["heard_ms"] / sent_ms, heard["cpu_share"])
 
 
 def together(results: Sequence[Result]) -> Result:
@@ -302,6 +309,7 @@ def together(results: Sequence[Result]) -> Result:
         sum(each.clicks for each in results),
         [delay for each in results for delay in each.delays_ms],
         sum(each.sound_share for each in results) / len(results),
+        sum(each.cpu_share for each in results) / len(results),
     )
 
 
@@ -326,6 +334,7 @@ def table(results: Iterable[Result]) -> Iterable[tuple[str, ...]]:
             str(len(each.delays_ms)),
             str(Spread.of(each.delays_ms) or "-"),
             f"{100 * each.sound_share:.1f}",
+            f"{60 * each.cpu_share:.2f}",
         )
 
 

@@ -34,6 +34,7 @@ from agent.realtime.peer_events import (
     TrackEnded,
 )
 from agent.realtime.receive import iter_audio, iter_frames, iter_speech
+from agent.realtime.received_audio import ReceivedAudio
 from agent.realtime.remote import RemotePeer
 from agent.realtime.remote_tracks import RemoteTrack
 from agent.realtime.rest import RestError
@@ -71,6 +72,7 @@ __all__ = [
     "PeerJoined",
     "PeerLeft",
     "Plan",
+    "ReceivedAudio",
     "RemotePeer",
     "RemoteTrack",
     "RestError",

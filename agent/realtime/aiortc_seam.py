@@ -26,6 +26,7 @@ from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 from aiortc.rtcrtpreceiver import RemoteStreamTrack
 from prometheus_client import Counter
 
+from agent.realtime import opus
 from agent.realtime.audio_arrival import AudioArrival
 from agent.realtime.received_audio import DROPPED_FRAMES, ReceivedAudio
 
@@ -92,8 +93,10 @@ def audio_level_dbov(frame: av.AudioFrame) -> int:
 def ask_for_fec() -> None:
     """Say in every description that Opus packets may tell of the one before them; aiortc says nothing.
 
-    Senders that can, such as browsers, then do so as soon as packets get lost.
+    Senders that can, such as browsers, then do so as soon as packets get lost. `opus.OpusError` where there
+    is no libopus to make use of it.
     """
+    opus.library()
     for codec in CODECS["audio"]:
         if codec.mimeType == "audio/opus":
             codec.parameters["useinbandfec"] = 1

@@ -4,7 +4,7 @@
 
 Reads an offer (a line of JSON: the SDP) from its standard input and answers it in the same way. When that
 input ends, it says when (on the machine's monotonic clock) clicks began, how much sound there was in all, and
-ends.
+what it took to receive, and ends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,16 @@ class ClickEars:
     def __init__(self) -> None:
         self.clicks_s: list[float] = []
         self.heard_ms = 0.0
+        #: Processor time of this process when the first sound came, and when that was.
+        self.began: tuple[float, float] | None = None
         self._was_loud = False
+
+    @property
+    def cpu_share(self) -> float:
+        """How much of a core was used since the first sound."""
+        if self.began is None:
+            return 0.0
+        return (time.process_time() - self.began[0]) / (time.monotonic() - self.began[1])
 
     async def listen(self, track: MediaStreamTrack, *, ours: bool) -> None:
         """Each the way it is meant to be read."""
@@ -47,6 +56,7 @@ class ClickEars:
             pass
 
     def _hear(self, peak: float, duration_ms: float) -> None:
+        self.began = self.began or (time.process_time(), time.monotonic())
         self.heard_ms += duration_ms
         is_loud = peak > LOUD
         if is_loud and not self._was_loud:
@@ -72,7 +82,8 @@ async def main(system: str) -> None:
     await pc.setLocalDescription(await pc.createAnswer())
     print(json.dumps(pc.localDescription.sdp), flush=True)
     await loop.run_in_executor(None, sys.stdin.readline)
-    print(json.dumps({"clicks_s": ears.clicks_s, "heard_ms": ears.heard_ms}), flush=True)
+    heard = {"clicks_s": ears.clicks_s, "heard_ms": ears.heard_ms, "cpu_share": ears.cpu_share}
+    print(json.dumps(heard), flush=True)
     await pc.close()
     await asyncio.gather(*listening)
 
