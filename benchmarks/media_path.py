@@ -84,7 +84,7 @@ class Result:
 
 def main() -> None:
     arguments = parse()
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     systems = SYSTEMS[:1] if arguments.peers == "none" else SYSTEMS
     results = asyncio.run(measure(systems, arguments, console))
     if arguments.json:
