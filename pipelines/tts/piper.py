@@ -24,6 +24,7 @@ from pipelines.models import ModelStore, UnknownModelError
 from pipelines.options import TtsOptions
 from pipelines.tts.alignment import last_phonemes
 from pipelines.tts.base import SpokenPcm
+from pipelines.tts.durations import with_durations
 from pipelines.tts.silence import trimmed_span
 
 # At debug level piper logs the text it speaks; what people say stays out of logs.
@@ -140,13 +141,14 @@ def _load(path: Path | None, options: TtsOptions) -> tuple[PiperVoice, tuple[str
 
 
 def _session(path: Path, workers: int) -> onnxruntime.InferenceSession:
-    """The session `PiperVoice.load` makes, but with the processor shared among `workers` fairly."""
+    """The session `PiperVoice.load` makes, but it tells phonemes' lengths and shares the processor fairly."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = max(1, (os.cpu_count() or 1) // workers)
     options.inter_op_num_threads = 1
     # Threads that spin between runs take the processor from the calls in progress.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    model = with_durations(path.read_bytes())
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _pieces(text: str) -> Iterator[str]:
