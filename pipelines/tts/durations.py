@@ -1,9 +1,9 @@
 """Makes a Piper model tell how long each phoneme is.
 
 Such a model computes these lengths, in the one ``Ceil`` of its graph (as `piper.patch_voice_with_alignment`
-finds them), and most do not give them out. ONNX is protobuf, where what is appended to a message is merged into
-it: one more output of the graph is a few bytes at the end of the file, and finding the name to put there takes
-no more than walking over the nodes.
+finds them), and most do not give them out. ONNX is protobuf, where what is appended to a message is merged
+into it: one more output of the graph is a few bytes at the end of the file, and finding the name to put there
+takes no more than walking over the nodes.
 """
 
 from __future__ import annotations
