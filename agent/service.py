@@ -64,7 +64,12 @@ async def running_service(
             stack.push_async_callback(access.close)
             if engines is None:
                 engines = await Engines.load(
-                    settings.models, settings.stt, settings.tts, settings.llm, progress=progress
+                    settings.models,
+                    settings.stt,
+                    settings.tts,
+                    settings.llm,
+                    end_of_turn_model=settings.turns.end_of_turn_model,
+                    progress=progress,
                 )
                 stack.push_async_callback(engines.close)
             settle_memory()

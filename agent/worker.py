@@ -123,6 +123,7 @@ class Worker:
                     stt=self._engines.stt,
                     llm=self._engines.llm,
                     voice=voice,
+                    end_of_turn=self._engines.end_of_turn,
                     playout=source,
                     persona=self._persona,
                     vad=self._settings.vad,

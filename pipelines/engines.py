@@ -10,12 +10,14 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Protocol, cast
 from weakref import WeakValueDictionary
 
 from rapidfuzz import process
 
 from pipelines.base import EngineError, EngineInfo, EngineKind, EngineUnavailableError
+from pipelines.endpoint.model import EndOfTurnModel
 from pipelines.llm.base import LanguageModel
 from pipelines.models import PIPER_EXAMPLES, ModelStore, Progress, UnknownModelError
 from pipelines.options import LlmOptions, ModelsOptions, SttOptions, TtsOptions
@@ -81,6 +83,8 @@ class Engines:
         self.stt: SpeechToText
         self.llm: LanguageModel
         self.tts: TextToSpeech
+        #: Judges by the sound whether a turn is over, where a model for it is configured.
+        self.end_of_turn: EndOfTurnModel | None = None
 
     @classmethod
     async def load(
@@ -90,6 +94,7 @@ class Engines:
         tts: TtsOptions,
         llm: LlmOptions,
         *,
+        end_of_turn_model: Path | None = None,
         progress: Progress | None = None,
     ) -> Engines:
         """Load what the options name; ``auto`` falls back where the better engine cannot be had.
@@ -106,6 +111,9 @@ class Engines:
             stack.push_async_callback(engines.llm.close)
             engines.tts = PhraseCache(await _load_tts(tts, store))
             stack.push_async_callback(engines.tts.close)
+            if end_of_turn_model:
+                engines.end_of_turn = await EndOfTurnModel.load(end_of_turn_model)
+                stack.push_async_callback(engines.end_of_turn.close)
             engines._stack = stack.pop_all()
         for info in engines.report():
             log.debug("%s: %s, %s (%s)", info.kind, info.engine, info.model, info.reason)

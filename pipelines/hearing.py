@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from pipelines import events as ev
 from pipelines.base import EngineError
+from pipelines.endpoint.model import WINDOW_S, EndOfTurnModel
 from pipelines.listener import Listener
 from pipelines.persona import Persona
 from pipelines.reports import Caption, Problem, Report
@@ -22,6 +23,8 @@ _log = logging.getLogger(__name__)
 PARTIAL_EVERY_S = 0.25
 #: A recognition that takes longer has failed: somebody is waiting on the line.
 STT_TIMEOUT_S = 30.0
+#: What the end-of-turn model wants to hear.
+MODEL_MEMORY_MS = 1000.0 * WINDOW_S
 
 
 @dataclass(slots=True)
@@ -29,8 +32,11 @@ class _Heard:
     """One open segment."""
 
     peer: str
+    listener: Listener
+    from_ms: float
     recognition: Recognition
     captions: asyncio.Task[None]
+    judgement: asyncio.Task[None] | None = None
     revision: int = -1
     #: At work on `revision`: one, or two once it has become urgent.
     transcriptions: set[asyncio.Task[None]] = field(default_factory=set)
@@ -41,6 +47,12 @@ class _Heard:
         for task in self.transcriptions:
             task.cancel()
         self.transcriptions.clear()
+
+    def cancel(self) -> None:
+        self.captions.cancel()
+        self.cancel_transcriptions()
+        if self.judgement:
+            self.judgement.cancel()
 
 
 class Hearing:
@@ -53,6 +65,7 @@ class Hearing:
     def __init__(
         self,
         stt: SpeechToText,
+        end_of_turn: EndOfTurnModel | None,
         persona: Persona,
         tasks: asyncio.TaskGroup,
         *,
@@ -61,6 +74,7 @@ class Hearing:
         mark: Callable[[Step], None],
     ) -> None:
         self._stt = stt
+        self._end_of_turn = end_of_turn
         self._persona = persona
         self._tasks = tasks
         self._handle = handle
@@ -78,29 +92,28 @@ class Hearing:
         recognition = self._stt.recognise(language=self._persona.language, phrases=self._persona.phrases)
         listener.listen(recognition, command.from_ms, preroll=not command.continues)
         captions = self._tasks.create_task(self._caption(command.segment, recognition))
-        self._open[command.segment] = _Heard(command.peer, recognition, captions)
+        self._open[command.segment] = _Heard(command.peer, listener, command.from_ms, recognition, captions)
 
-    def close(self, segment: str, text: str, listener: Listener | None) -> None:
+    def close(self, segment: str, text: str) -> None:
         """`segment` is over; `text` is what it was, empty: nothing."""
         # What was typed has no recognition, and needs no caption: the room saw it already.
         if heard := self._open.pop(segment, None):
-            if listener:
-                listener.ignore(heard.recognition)
-            heard.captions.cancel()
-            heard.cancel_transcriptions()
+            heard.listener.ignore(heard.recognition)
+            heard.cancel()
             heard.recognition.close()
             self._report(Caption("caller", heard.peer, segment, text, final=True))
 
     def close_all(self) -> None:
         for segment in list(self._open):
-            self.close(segment, "", None)
+            self.close(segment, "")
 
-    def move(self, peer: str, old: Listener, new: Listener, now_ms: float) -> None:
+    def move(self, peer: str, listener: Listener, now_ms: float) -> None:
         """`peer` is heard by another listener from now on: the sentence goes on."""
         for heard in self._open.values():
             if heard.peer == peer:
-                old.ignore(heard.recognition)
-                new.listen(heard.recognition, now_ms)
+                heard.listener.ignore(heard.recognition)
+                listener.listen(heard.recognition, now_ms)
+                heard.listener = listener
 
     def transcribe(self, command: ev.Transcribe) -> None:
         """Recognise a segment so far; the answer goes to `handle`."""
@@ -109,6 +122,7 @@ class Hearing:
             heard.cancel_transcriptions()
             heard.revision = command.revision
             self._mark(Step.ASKED)
+            self._judge(command, heard)
         task = self._tasks.create_task(self._recognise(command, heard))
         heard.transcriptions.add(task)
 
@@ -133,6 +147,18 @@ class Hearing:
         heard.cancel_transcriptions()
         self._mark(Step.TRANSCRIBED)
         self._handle(event)
+
+    def _judge(self, command: ev.Transcribe, heard: _Heard) -> None:
+        """Ask the end-of-turn model about the pause, if it is one and there is a model."""
+        if heard.judgement:
+            heard.judgement.cancel()
+        if self._end_of_turn and not heard.listener.speaking:
+            heard.judgement = self._tasks.create_task(self._judged(self._end_of_turn, command, heard))
+
+    async def _judged(self, model: EndOfTurnModel, command: ev.Transcribe, heard: _Heard) -> None:
+        probability = await model.probability(heard.listener.since(heard.from_ms))
+        if probability is not None:
+            self._handle(ev.Judged(command.segment, command.revision, probability))
 
     async def _caption(self, segment: str, recognition: Recognition) -> None:
         """Live captions of a segment until it is closed; an engine that fails at them is simply not shown."""

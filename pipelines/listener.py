@@ -55,6 +55,7 @@ class Listener:
 
     `now_ms` is the conversation's clock; `on_event` is called with what is found, as it is found, `on_heard`
     after each block. What is nothing but the echo of what was `played` is not speech.
+    The last `memory_ms` stay at hand for `since`.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Listener:
         now_ms: Callable[[], float],
         on_event: Callable[[SpeechEvent], None],
         on_heard: Callable[[], None],
+        memory_ms: float = 0.0,
     ) -> None:
         self._peer = peer
         self._now_ms = now_ms
@@ -82,10 +84,9 @@ class Listener:
         #: The probabilities of the silence so far, while it is a short one.
         self._quiet: list[float] | None = None
         self._preroll_ms = options.preroll_ms
-        # Enough for the pre-roll, the onset and a late command; older audio is of no use to anybody.
-        self._recent: deque[tuple[float, Samples]] = deque(
-            maxlen=int((options.preroll_ms + options.onset_ms + 500) / WINDOW_MS) + 1
-        )
+        # Enough for the pre-roll, the onset and a late command.
+        recent_ms = max(memory_ms, options.preroll_ms + options.onset_ms + 500)
+        self._recent: deque[tuple[float, Samples]] = deque(maxlen=int(recent_ms / WINDOW_MS) + 1)
         self._fed: Recognition | None = None
 
     async def run(self, audio: AsyncIterator[Samples]) -> None:
@@ -142,6 +143,15 @@ class Listener:
             self._on_event(Quiet(self._peer, sum(self._quiet) / len(self._quiet)))
             if len(self._quiet) >= MAX_QUIET_WINDOWS:
                 self._quiet = None
+
+    @property
+    def speaking(self) -> bool:
+        return self._detector.speaking
+
+    def since(self, from_ms: float) -> Samples:
+        """What was heard since `from_ms`, as far as it is at hand."""
+        windows = [window for end_ms, window in self._recent if end_ms > from_ms]
+        return np.concatenate(windows) if windows else np.zeros(0, np.float32)
 
     def listen(self, recognition: Recognition, from_ms: float, *, preroll: bool = True) -> None:
         """From now on, feed `recognition` instead of another; first with what was heard since `from_ms`,

@@ -19,9 +19,10 @@ from prometheus_client import Histogram
 from pipelines import events as ev
 from pipelines.audio import Samples
 from pipelines.dialogue import Dialogue
+from pipelines.endpoint.model import EndOfTurnModel
 from pipelines.filler import Fillers
 from pipelines.floor import CLOSED, AgentHas, CallerHas, Contested, Open, Startled, Thinking
-from pipelines.hearing import Hearing
+from pipelines.hearing import MODEL_MEMORY_MS, Hearing
 from pipelines.interruption import PlayedLevels
 from pipelines.listener import MAX_LAG_MS, Listener, SpeechEvent
 from pipelines.llm.base import LanguageModel
@@ -72,8 +73,10 @@ class Conversation:
         vad: VadOptions,
         turns: TurnOptions,
         report: Callable[[Report], None],
+        end_of_turn: EndOfTurnModel | None = None,
     ) -> None:
         self._llm, self._voice, self._playout = llm, voice, playout
+        self._end_of_turn = end_of_turn
         self._persona, self._vad_options, self._options = persona, vad, turns
         self._report = report
         self._turns = Turns(turns, language=persona.language)
@@ -92,7 +95,7 @@ class Conversation:
         self._closed = False
         self._tasks = asyncio.TaskGroup()
         self._hearing = Hearing(
-            stt, persona, self._tasks, handle=self._handle, report=report, mark=self._mark_step
+            stt, end_of_turn, persona, self._tasks, handle=self._handle, report=report, mark=self._mark_step
         )
 
     async def __aenter__(self) -> Conversation:
@@ -138,9 +141,10 @@ class Conversation:
             now_ms=_now_ms,
             on_event=on_event,
             on_heard=self._tick,
+            memory_ms=MODEL_MEMORY_MS if self._end_of_turn else 0.0,
         )
-        if replaced := self._listeners.get(peer):
-            self._hearing.move(peer, replaced, listener, _now_ms())
+        if peer in self._listeners:
+            self._hearing.move(peer, listener, _now_ms())
         self._listeners[peer] = listener
         try:
             await listener.run(audio)
@@ -252,10 +256,10 @@ class Conversation:
             case ev.Transcribe():
                 self._hearing.transcribe(command)
             case ev.Accept(peer, segment, text):
-                self._hearing.close(segment, text, self._listeners.get(peer))
+                self._hearing.close(segment, text)
                 self._dialogue.caller_said(peer, text)
-            case ev.Forget(peer, segment):
-                self._hearing.close(segment, "", self._listeners.get(peer))
+            case ev.Forget(_, segment):
+                self._hearing.close(segment, "")
             case ev.Think(reply, turn, unaccepted):
                 self._think(reply, turn, unaccepted)
             case ev.Say(reply, what):

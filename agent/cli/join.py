@@ -85,7 +85,12 @@ async def _join(settings: Settings, request: AgentRequest, service: str | None) 
             access = rooms.for_agent(agent_id, request.room, persona.name)
         with DownloadProgress(err) as progress:
             engines = await Engines.load(
-                settings.models, settings.stt, settings.tts, settings.llm, progress=progress
+                settings.models,
+                settings.stt,
+                settings.tts,
+                settings.llm,
+                end_of_turn_model=settings.turns.end_of_turn_model,
+                progress=progress,
             )
         stack.push_async_callback(engines.close)
         settle_memory()

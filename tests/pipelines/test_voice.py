@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 from aiortc import MediaStreamTrack
+from onnx_writer import write_mean_model
 
 from agent.realtime import AudioSource
 from pipelines.audio import SPEECH_RATE_HZ, Pcm, Samples, to_float
 from pipelines.base import EngineError, EngineInfo
+from pipelines.endpoint.model import EndOfTurnModel
 from pipelines.engines import Engines
 from pipelines.llm.base import Delta, Message, TextDelta, ToolSpec
 from pipelines.options import TurnOptions, VadOptions
 from pipelines.persona import Persona
 from pipelines.reports import Caption, Latency, Problem, Report, State, StateChanged
+from pipelines.stt.base import Transcript
 from pipelines.tts.base import TextToSpeech
 from pipelines.voice import Conversation
 
@@ -161,6 +166,67 @@ async def test_speech_over_the_reply_stops_it_and_only_what_was_heard_was_said(e
         await one.until(lambda: len(llm.asked) == 2 and len(one.finals("caller")) == 1)
         assert llm.asked[1][-2].content == f"{cut.text}…"
         assert one.finals("caller")[-1].text.lower().startswith("please stop")
+
+
+class Understands:
+    """A recogniser to whom whatever is said is `text`, and that counts how often it was asked."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.asked = 0
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo("stt", "understands", "understands", "test")
+
+    def recognise(self, *, language: str | None, phrases: tuple[str, ...] = ()) -> Understands:
+        return self
+
+    def feed(self, samples: Samples) -> None:
+        pass
+
+    async def partial(self) -> str:
+        return self.text
+
+    async def transcribe(self, *, decisive: bool) -> Transcript:
+        self.asked += 1
+        return Transcript(self.text)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("text", ["mm-hm", ""])
+async def test_approval_and_noise_over_the_reply_cost_nothing_of_it(engines: Engines, text: str) -> None:
+    voice = await engines.voice(None, None)
+    sound = (await said(voice, "Good morning."))[: SPEECH_RATE_HZ // 2]
+    stt, llm = Understands(text), Echo("one two three four five six seven.")
+    async with call(engines, llm=llm, stt=stt) as one:
+        one.conversation.typed("ann", "count")
+        await one.until(lambda: State.SPEAKING in one.states)
+        one.line.say(sound)
+        answer = await one.answered()
+        assert stt.asked, "it was noticed"
+        assert not answer.interrupted
+        assert answer.text == llm.text
+        await one.conversation.quiet()
+        assert len(llm.asked) == 1, "nobody answers it"
+
+
+async def test_an_end_of_turn_model_is_asked_about_the_sound(
+    engines: Engines, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = await EndOfTurnModel.load(write_mean_model(tmp_path / "m.onnx", (1, 16_000)))
+    voice = await engines.voice(None, None)
+    llm = Echo("Fine.")
+    async with call(engines, llm=llm, stt=Understands("Tell me about it."), end_of_turn=model) as one:
+        with caplog.at_level(logging.INFO, "pipelines.record"):
+            one.line.say(await said(voice, "Good morning."))
+            await one.answered()
+    (decision,) = [line for line in caplog.messages if line.startswith("turn 1 is over")]
+    assert "model" in decision
+    assert "morning" not in decision
+    await model.close()
 
 
 async def test_typed_text_is_answered_and_silence_is_not(engines: Engines) -> None:
