@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncIterator
 
+import av
+import numpy as np
 import pytest
 import pytest_asyncio
+from aiortc import VideoStreamTrack
 
 from agent.realtime import DataChannel, DataChannelOpened, TrackEnded
 from tests.agent.realtime.peer_parts import Cable
@@ -142,6 +145,45 @@ async def test_the_vendors_page_comes_back_to_the_vendors_python(start_hub: Star
         tied = functools.partial(js, url=cable.url)
         async with both(hub, vendor_python, tied, VENDORS) as (py, page):
             await come_back_from_a_lost_server(cable, page, py)
+
+
+class Film(VideoStreamTrack):
+    """Half a second red, half a second blue, and so on, 30 pictures a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pictures = 0
+
+    async def recv(self) -> av.VideoFrame:
+        pts, time_base = await self.next_timestamp()
+        colour = (255, 0, 0) if self.pictures // 15 % 2 else (0, 0, 255)
+        picture = av.VideoFrame.from_ndarray(np.full((120, 160, 3), colour, np.uint8), format="rgb24")
+        picture.pts, picture.time_base = pts, time_base
+        self.pictures += 1
+        return picture
+
+
+@slow_roles
+async def test_video_of_ours_is_seen(start_hub: StartHub, js: OpenSide, our_id: str) -> None:
+    """Added in the middle of a call: picture after picture arrives and is decoded, and sound goes on."""
+    async with start_hub() as hub, both(hub, ours, js, (our_id, "caller")) as (we, they):
+        await hear_each_other(we, they)
+        film = Film()
+        we.inner.peer.add_track(film, stream_id="camera", metadata={"role": "camera"})
+        await until(they.page, "they.tracks.some((t) => t.streams.includes('camera'))", "they.tracks")
+        seen = next(track for track in await they.tracks() if "camera" in track["streams"])
+        assert seen["kind"] == "video"
+        await they.page.evaluate("(id) => they.watch(id)", our_id)
+        await until(
+            they.page,
+            "they.film.stats?.framesDecoded >= 60 && ['red', 'blue'].every((c) => they.film.colours.has(c))",
+            "[they.film.stats, [...they.film.colours]]",
+        )
+        stats = await they.page.evaluate("they.film.stats")
+        assert (stats["frameWidth"], stats["frameHeight"]) == (160, 120)
+        assert stats["framesDecoded"] <= film.pictures
+        await hear_each_other(we, they)
+        film.stop()
 
 
 async def carries(channel: DataChannel, they: VendorJs, label: str, word: str) -> None:

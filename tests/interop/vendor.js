@@ -53,6 +53,28 @@ they.loseThePath = (id) => {
 
 they.openMicrophone = async () => they.peer.addStream(await navigator.mediaDevices.getUserMedia({ audio: true }));
 
+// Plays what a peer films, and keeps which colours its middle has.
+they.watch = (id) => {
+  const receiver = they.remote(id).pc.getReceivers().find(({ track }) => track.kind === "video");
+  const player = document.body.appendChild(document.createElement("video"));
+  player.muted = true;
+  player.srcObject = new MediaStream([receiver.track]);
+  player.play();
+  const film = { stats: null, colours: new Set() };
+  const look = async () => {
+    for (const report of (await receiver.getStats()).values()) if (report.type === "inbound-rtp") film.stats = report;
+    if (player.videoWidth) {
+      const canvas = new OffscreenCanvas(player.videoWidth, player.videoHeight).getContext("2d");
+      canvas.drawImage(player, 0, 0);
+      const middle = canvas.getImageData(player.videoWidth / 2, player.videoHeight / 2, 1, 1).data;
+      film.colours.add(["red", "green", "blue"][middle.indexOf(Math.max(...middle.slice(0, 3)))]);
+    }
+    setTimeout(look, 50);
+  };
+  look();
+  they.film = film;
+};
+
 they.replace = async (hz) => {
   const [before] = they.voice.getTracks();
   const [after] = sound.tone(hz).getTracks();
