@@ -21,6 +21,7 @@ from agent.realtime import MediaError, TrackAdded, TrackEnded, from_file, from_r
 from agent.realtime.receive import DROPPED_FRAMES
 from pipelines.audio import level_dbfs
 from tests.agent.realtime.peer_parts import participant, tone
+from tests.agent.realtime.rtsp_camera import rtsp_camera
 from tests.conftest import RunningHub
 
 AUDIO = Path(os.environ.get("VOICE_AGENT_TEST_AUDIO", Path(__file__).parents[3] / "../shared/audio"))
@@ -116,6 +117,24 @@ async def test_a_film_has_sound_and_picture(hub: RunningHub, tmp_path: Path):
         async with aclosing(iter_frames(added.track, max_queued=1)) as frames:
             picture = await anext(frames)
             assert (picture.width, picture.height) == (160, 120)
+
+
+async def test_a_camera_is_heard_until_it_breaks_off(hub: RunningHub):
+    async with (
+        rtsp_camera(tone(440)) as camera,
+        participant(hub, "alice", sends=False) as alice,
+        participant(hub, "bob") as bob,
+        from_rtsp(camera.url.replace("//", "//user:hunter2@")) as media,
+    ):
+        assert media.video is None
+        alice.peer.add_track(media.audio, stream_id="camera")
+        await bob.hears("alice", 440, stream_id="camera")
+        camera.pulled.set()
+        await media.ended()
+        alice.peer.remove_track(media.audio)
+        await bob.event(TrackEnded, remote="alice")
+    assert camera.requests[:4] == ["OPTIONS", "DESCRIBE", "SETUP", "PLAY"]
+    assert not reader_threads()
 
 
 async def test_what_cannot_be_read_is_said_without_its_password(tmp_path: Path, caplog):
