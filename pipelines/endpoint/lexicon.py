@@ -18,6 +18,8 @@ class Lexicon:
     hanging: frozenset[str]
     #: The same, of two words.
     hanging_pairs: frozenset[str]
+    #: Announces the last item of a list.
+    joins: frozenset[str]
     #: Said while looking for words.
     fillers: frozenset[str]
     #: A sentence that begins so is a question.
@@ -47,7 +49,7 @@ _EN = Lexicon(
         unless although though while since whether than as until of to from with without into onto
         between during per via toward towards at for i we he she they i'm we're they're you're he's
         she's i'd we'd i'll we'll i've we've is are was were am be been being has have had does can
-        could will would shall should may might must very such which whose who's what's where's that's
+        could will would shall should might must very such which whose who's what's where's that's
         there's let's mister mrs doctor just maybe called named
         """
     ),
@@ -56,9 +58,10 @@ _EN = Lexicon(
         would like, want to, need to, going to, have to, in the, on the, looking for, i need, i want, i
         think, i mean, i guess, you know, kind of, sort of, so that, and then, and so, number is, name
         is, address is, email is, it's a, and also, and maybe, how about, what about, such as, in case,
-        because of, instead of
+        because of, instead of, tell me, show me, give me, send me, bring me, let me, allow me
         """
     ),
+    joins=_words("and or"),
     fillers=_words(
         """
         um uh uhm umm erm er hmm hm mm ah eh like so
@@ -127,9 +130,10 @@ _DE = Lexicon(
         """
         ich möchte, ich hätte, ich brauche, hätte gern, hätte gerne, möchte gern, möchte gerne, ich
         glaube, ich meine, ich suche, und dann, und zwar, das heißt, nummer ist, nummer lautet, name
-        ist, zum beispiel, sowie, wie wäre, und auch
+        ist, zum beispiel, wie wäre, und auch, sie mir, sag mir, gib mir, zeig mir
         """
     ),
+    joins=_words("und oder sowie"),
     fillers=_words(
         """
         äh ähm öh hm hmm tja naja also halt na
@@ -189,11 +193,12 @@ _FR = Lexicon(
     ),
     hanging_pairs=_phrases(
         """
-        je voudrais, j'aimerais, je veux, je cherche, je pense, je crois, j'ai besoin, besoin de, parce
-        que, est-ce que, et puis, c'est à dire, numéro est, nom est, afin de, à cause, il y, y a, par
+        je voudrais, je veux, je cherche, je pense, je crois, j'ai besoin, besoin de, parce
+        que, est-ce que, et puis, numéro est, nom est, afin de, à cause, il y, y a, par
         exemple
         """
     ),
+    joins=_words("et ou"),
     fillers=_words(
         """
         euh heu hum hmm ben bah alors donc enfin
@@ -207,7 +212,7 @@ _FR = Lexicon(
     ),
     openers=_words(
         """
-        si quand lorsque puisque comme parce
+        si lorsque puisque comme parce
         """
     ),
     answers=_phrases(
@@ -253,6 +258,7 @@ _ES = Lexicon(
         es, nombre es, por ejemplo, para que, a causa, lo que, así que
         """
     ),
+    joins=_words("y e o u"),
     fillers=_words(
         """
         eh em mmm hmm pues entonces digamos
@@ -309,10 +315,11 @@ _IT = Lexicon(
     ),
     hanging_pairs=_phrases(
         """
-        mi chiamo, ho bisogno, bisogno di, mi piacerebbe, penso che, credo che, vorrei un, cioè, e poi,
+        mi chiamo, ho bisogno, bisogno di, mi piacerebbe, penso che, credo che, vorrei un, e poi,
         numero è, nome è, per esempio, ad esempio, a causa, in modo
         """
     ),
+    joins=_words("e ed o"),
     fillers=_words(
         """
         ehm eh uhm mmm allora dunque beh cioè insomma ecco
@@ -326,7 +333,7 @@ _IT = Lexicon(
     ),
     openers=_words(
         """
-        se quando mentre poiché siccome appena
+        se mentre poiché siccome appena
         """
     ),
     answers=_phrases(

@@ -79,7 +79,7 @@ def _last_sentence(text: str, lexicon: Lexicon) -> list[Clue]:
         return [Clue.FILLER]
     if words[-1] in lexicon.hanging or " ".join(words[-2:]) in lexicon.hanging_pairs:
         return [Clue.HANGING]
-    if words[0] in lexicon.questions and len(words) > FRAGMENT_WORDS:
+    if len(words) > FRAGMENT_WORDS and _is_question(words, lexicon):
         return [Clue.QUESTION]
     if len(words) <= FRAGMENT_WORDS:
         return [Clue.FRAGMENT]
@@ -88,6 +88,12 @@ def _last_sentence(text: str, lexicon: Lexicon) -> list[Clue]:
     if _is_open_list(sentence, lexicon):
         return [Clue.LIST]
     return []
+
+
+def _is_question(words: list[str], lexicon: Lexicon) -> bool:
+    """ "when does it leave", not "when I came home"."""
+    is_either = words[0] in lexicon.openers
+    return words[0] in lexicon.questions and (not is_either or words[1] in lexicon.questions)
 
 
 def _number(words: list[str], lexicon: Lexicon) -> Clue | None:
@@ -114,8 +120,6 @@ def _number(words: list[str], lexicon: Lexicon) -> Clue | None:
 def _is_open_list(sentence: str, lexicon: Lexicon) -> bool:
     """Whether items are being listed ("milk, eggs, bread") without the "and" that announces the last one."""
     items = [item.split() for item in sentence.rstrip(",.!? ").split(",")]
-    short = [item for item in items[1:] if 0 < len(item) <= FRAGMENT_WORDS + 1]
-    if len(short) < 2 or len(short) != len(items) - 1:
-        return False
-    last = items[-1]
-    return not (last[0] in lexicon.hanging and len(last) > 1)
+    listed = [item for item in items[1:] if item and item[0] not in lexicon.fillers]
+    is_short = all(len(item) <= FRAGMENT_WORDS + 1 for item in listed)
+    return len(listed) > 1 and is_short and not lexicon.joins.intersection(listed[-1])

@@ -54,3 +54,39 @@ def test_always_within_the_limits_and_the_reasons_sum_up(evidence: Evidence) -> 
     decision = silence_needed(evidence, OPTIONS)
     assert OPTIONS.end_of_turn_min_ms <= decision.silence_ms <= OPTIONS.end_of_turn_max_ms
     assert sum(ms for _, ms in decision.reasons) == pytest.approx(decision.silence_ms)
+
+
+def test_a_falling_pitch_ends_a_turn_sooner_than_a_rising_one() -> None:
+    text = "the lamp in the kitchen is broken"
+    fall, level, rise = (
+        needed(text, prosody=Prosody(slope, end)) for slope, end in ((-15, -4), (0, 0), (15, 4))
+    )
+    assert fall < level < rise
+
+
+def test_who_pauses_long_is_waited_for_longer() -> None:
+    text = "the lamp in the kitchen is broken"
+    quick, slow = (250.0,) * 16, (1500.0,) * 16
+    assert needed(text, pauses_ms=quick) < needed(text) < needed(text, pauses_ms=slow)
+    # Gaps between words are no pauses.
+    assert needed(text, pauses_ms=(100.0,) * 16) == needed(text)
+
+
+def test_a_model_may_overrule_the_words() -> None:
+    over = needed("and then I", model_probability=1.0)
+    assert over < needed("and then I", model_probability=0.5) == needed("and then I")
+    goes_on = needed("what time is it?", model_probability=0.0)
+    assert needed("what time is it?", model_probability=1.0) < goes_on > 1000
+
+
+def test_sound_during_the_silence_delays() -> None:
+    assert needed("what time is it", speech_probability=0.4) > needed("what time is it")
+
+
+def test_before_the_words_are_known_about_as_long_is_waited_as_by_plain_silence() -> None:
+    assert 600 <= needed(None) <= 1000
+
+
+def test_plainly_over_and_plainly_not() -> None:
+    assert needed("What time is it?") == OPTIONS.end_of_turn_min_ms
+    assert needed("I would like to, um,", prosody=Prosody(10.0, 2.0)) == OPTIONS.end_of_turn_max_ms
