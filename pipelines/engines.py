@@ -21,6 +21,8 @@ from pipelines.endpoint.model import EndOfTurnModel
 from pipelines.llm.base import LanguageModel
 from pipelines.models import PIPER_EXAMPLES, ModelStore, Progress, UnknownModelError
 from pipelines.options import LlmOptions, ModelsOptions, SttOptions, TtsOptions
+from pipelines.speakable import speakable
+from pipelines.speech import voice_language
 from pipelines.stt.base import SpeechToText
 from pipelines.tts.base import TextToSpeech
 from pipelines.tts.cache import PhraseCache
@@ -109,7 +111,7 @@ class Engines:
             stack.push_async_callback(engines.stt.close)
             engines.llm = await _load_llm(llm, store)
             stack.push_async_callback(engines.llm.close)
-            engines.tts = PhraseCache(await _load_tts(tts, store))
+            engines.tts = await _ready(await _load_tts(tts, store))
             stack.push_async_callback(engines.tts.close)
             if end_of_turn_model:
                 engines.end_of_turn = await EndOfTurnModel.load(end_of_turn_model)
@@ -167,7 +169,7 @@ class Engines:
         loaded = await engine_class("tts", engine).load(
             options, models=self._models, reason="asked for by a call"
         )
-        voice = PhraseCache(loaded)
+        voice = await _ready(loaded)
         self._stack.push_async_callback(voice.close)
         return voice
 
@@ -181,6 +183,12 @@ class Engines:
                     log.warning("no voice for %s, the configured one speaks: %s", code, error)
                     break
         return self.tts
+
+
+async def _ready(voice: TextToSpeech) -> PhraseCache:
+    # The first time a language is read takes tens of milliseconds, which no call should have to wait.
+    await asyncio.to_thread(speakable, "1", voice_language(voice))
+    return PhraseCache(voice)
 
 
 # What a `load` returns is known by its kind only: the attributes of `Engines` carry the types.

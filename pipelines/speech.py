@@ -186,7 +186,7 @@ def voice_language(voice: TextToSpeech) -> str | None:
 async def rehearse(voice: PhraseCache, texts: Iterable[str], language: str | None) -> None:
     """Synthesise `texts` clause by clause, as replies would, so that they are kept when they are wanted."""
     language = language or voice_language(voice)
-    # The first time a language is read takes tens of milliseconds.
+    # As `Engines` does for the voice's language; the persona's may be another.
     await asyncio.to_thread(speakable, "1", language)
     try:
         for text in texts:
