@@ -51,27 +51,33 @@ QUICK_TURNS = 3
 #: Questions longer than this say nothing more and take time.
 MAX_RECORDING_S = 1.7
 #: How long an answer is waited for.
-ANSWER_TIMEOUT_S = 15.0
+ANSWER_TIMEOUT_S = {"free": 5.0, "real": 12.0}
 #: Silence after which a reply is over, and how long one may last.
 QUIET_S = 0.4
 REPLY_TIMEOUT_S = 20.0
 WAIT_LIMIT = {"free": 0.45, "real": 0.5}
 UNEXPLAINED_LIMIT_MS = 30.0
-#: Said by turns: what assistants say, some with a short opening and some without.
+#: What assistants say, some with a short opening and some without. No two replies of a run are the same, for
+#: what was said before may be remembered.
 REPLIES = (
-    "It is sunny in Berlin today, about twenty degrees.",
-    "Sure, what day would you like?",
-    "The train station is two streets down on the left.",
-    "Your order left our warehouse this morning.",
-    "The timer is set for five minutes.",
-    "Nice to meet you, David. How can I help?",
-    "That costs twelve euros, delivery included.",
-    "I will remind you on Monday to call Sarah.",
-    "It is a quarter past three.",
-    "I found three tables. Shall I book one at eight?",
+    "It is sunny in {city} today, about {number} degrees.",
+    "Sure, what day in {month} would you like?",
+    "The {city} train leaves from platform {number}.",
+    "Your order left our warehouse in {city} this morning.",
+    "The timer is set for {number} minutes.",
+    "Nice to meet you, {name}. How can I help?",
+    "That costs {number} euros, delivery included.",
+    "I will remind you in {month} to call {name}.",
+    "It is {number} minutes past three in {city}.",
+    "I found {number} tables. Shall I book one for {name}?",
 )
+WORDS = {
+    "city": ("Berlin", "Oslo", "Madrid", "Vienna", "Lisbon", "Prague", "Dublin", "Athens"),
+    "number": ("twelve", "seven", "nineteen", "twenty", "eleven", "fourteen", "sixteen", "thirteen"),
+    "month": ("May", "June", "October", "March", "August", "April", "July", "December"),
+    "name": ("David", "Sarah", "Peter", "Mary", "Daniel", "Anna", "Thomas", "Laura"),
+}
 TITLES = {"free": "free engines", "real": "real compute"}
-STAGES = ("pause", "stt", "llm", "tts", "endpoint", "playout")
 
 
 @dataclass(frozen=True)
@@ -229,19 +235,25 @@ async def play(
         asker = Asker(engines, Note(note_file))
         for system in systems:
             # The first question of a call finds cold caches, and with some a model that is still loading.
-            await asker.ask(system.name, callers[system.name], questions[0], 0)
+            await asker.ask(system.name, callers[system.name], questions[0], number=count)
         for number in range(count):
             # Who comes first changes, so that nobody always follows the same one.
             for place in range(len(systems)):
                 system = systems[(number + place) % len(systems)]
                 question = questions[number % len(questions)]
-                turn = await asker.ask(system.name, callers[system.name], question, number)
+                turn = await asker.ask(system.name, callers[system.name], question, number=number)
                 turns.append(turn)
                 waited = "no answer" if turn.wait_ms is None else f"{turn.wait_ms:.0f} ms"
                 progress.update(
                     task, advance=1, description=f"{TITLES[engines]}, {system.title}: {waited}", refresh=True
                 )
     return turns
+
+
+def reply(number: int) -> str:
+    """What is answered to the question of that number."""
+    template, variant = REPLIES[number % len(REPLIES)], number // len(REPLIES)
+    return template.format(**{kind: words[variant % len(words)] for kind, words in WORDS.items()})
 
 
 class Asker:
@@ -251,16 +263,16 @@ class Asker:
         self._engines = engines
         self._note = note
 
-    async def ask(self, system: str, caller: Caller, question: Question, number: int) -> Turn:
+    async def ask(self, system: str, caller: Caller, question: Question, *, number: int) -> Turn:
         recording = question.recording
         caller.ears.forget()
         caller.messages.clear()
         # The first frame leaves within 20 ms of now.
         starts_s = time.monotonic() + FRAME_SAMPLES / RATE_HZ
         begin_s, end_s = (starts_s + sample / RATE_HZ for sample in (recording.begin, recording.end))
-        self._note.write(Said(recording.text, begin_s, end_s, REPLIES[number % len(REPLIES)]))
+        self._note.write(Said(recording.text, begin_s, end_s, reply(number)))
         began_s, ended_s = await caller.mouth.say_recording(recording)
-        first_s = await caller.first_sound_s(began_s, recording.speech_s + ANSWER_TIMEOUT_S)
+        first_s = await caller.first_sound_s(began_s, recording.speech_s + ANSWER_TIMEOUT_S[self._engines])
         if first_s is None:
             return Turn(self._engines, system, recording.name, None)
         await caller.quiet(QUIET_S, REPLY_TIMEOUT_S)
@@ -312,8 +324,8 @@ def stages(turns: Sequence[Turn]) -> Iterable[tuple[str, ...]]:
         if not told:
             continue
         parts: dict[str, list[float]] = {"speech heard longer": [turn.heard_later_ms for turn in told]}
-        for stage in STAGES:
-            parts[stage] = [turn.steps_ms.get(f"{stage}_ms", 0.0) for turn in told]
+        for step in dict.fromkeys(step for turn in told for step in turn.steps_ms):
+            parts[step.removesuffix("_ms")] = [turn.steps_ms.get(step, 0.0) for turn in told]
         parts["unexplained"] = [turn.unexplained_ms or 0.0 for turn in told]
         for name, values in parts.items():
             spread = Spread.of(values)
