@@ -16,9 +16,12 @@ from pipelines import speech
 from pipelines.audio import Pcm
 from pipelines.base import EngineInfo
 from pipelines.filler import Fillers
+from pipelines.models import ModelStore
+from pipelines.options import TtsOptions
 from pipelines.reply import Reply, TextSource, fixed_text
 from pipelines.speech import MAX_HELD_MS
 from pipelines.tts.base import TextToSpeech
+from pipelines.tts.piper import PiperEngine
 
 
 class Tones:
@@ -232,3 +235,20 @@ def test_no_filler_twice_in_a_row() -> None:
     one = Fillers(["a"], after_ms=1)
     assert [one.take() for _ in range(4)] == ["a", None, "a", None]
     assert Fillers([], after_ms=1).take() is None
+
+
+async def test_words_are_heard_one_by_one_as_they_are_written(store: ModelStore) -> None:
+    piper = await PiperEngine.load(TtsOptions(voice="builtin"), models=store, reason="under test")
+    async with replying(fixed_text("It costs $5, I think."), piper) as (reply, seen, _):
+        reply.gate.set()
+        heard: list[str] = []
+        while "done" not in seen.events:
+            if reply.heard() not in heard:
+                heard.append(reply.heard())
+            await asyncio.sleep(0.01)
+        assert reply.cut is False
+    # A machine held up may play two words between two looks.
+    steps = ["", "It", "It costs", "It costs $5,", "It costs $5, I", "It costs $5, I think."]
+    assert heard == [step for step in steps if step in heard]
+    assert len(heard) > 3
+    await piper.close()

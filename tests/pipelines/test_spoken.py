@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines.audio import Pcm
 from pipelines.speakable import speakable
@@ -99,3 +101,24 @@ def test_what_was_heard_is_told_as_it_was_written(written: str, spoken_words: in
     count = len(read.split())
     spoken.extend(audio(100 * count + 200, *(100.0 * (i + 1) for i in range(count))))
     assert spoken.heard(100.0 * spoken_words) == heard
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(("Yes.", "It is $5.50, ok?", "😀", "a b c d")), st.booleans()), max_size=4
+    ),
+    st.lists(st.floats(-100, 5000), min_size=2, max_size=2),
+)
+def test_more_is_heard_as_time_passes_and_never_what_was_not_written(
+    clauses: list[tuple[str, bool]], times: list[float]
+) -> None:
+    spoken = SpokenText()
+    for clause, aligned in clauses:
+        read = speakable(clause, "en")
+        spoken.add(clause, read)
+        count = len(read.split())
+        if count:
+            spoken.extend(audio(100 * count, *((100.0 * (i + 1) for i in range(count)) if aligned else ())))
+    earlier, later = (spoken.heard(t) for t in sorted(times))
+    assert later.startswith(earlier)
+    assert spoken.text.startswith(later)
