@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from faster_whisper import WhisperModel
 
 from pipelines.audio import SPEECH_RATE_HZ, Samples
 from pipelines.endpoint import EndpointOptions, Evidence, ProsodyTracker, silence_needed
+from pipelines.endpoint.decision import PATIENCE, usual_pause_ms
 from pipelines.options import VadOptions
 from pipelines.stt import whisper_window
 from pipelines.stt.sphinx_decoder import SphinxDecoder
@@ -31,9 +33,10 @@ WORDS_KNOWN_MS = 250.0
 #: Nobody answers into pauses shorter than this: they do not count.
 SHORTEST_PAUSE_MS = 200.0
 HABIT_PAUSES = 8
+LONGEST_SILENCE_MS = 2400.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pause:
     """A silence after speech: inside a turn (`length_ms` long), or at its end (`length_ms` None)."""
 
@@ -61,20 +64,36 @@ Decide = Callable[[Evidence], float]
 
 def answered_ms(pause: Pause, decide: Decide, *, with_truth: bool = False) -> float:
     """The silence after which the turn counts as over, if nobody goes on speaking before."""
-    at_ms = WINDOW_MS
-    while at_ms < 2400:
-        needed_ms = decide(pause.known_at(at_ms, with_truth=with_truth))
+    at_ms = 0.0
+    for at_ms, evidence in _moments(pause, with_truth):
+        needed_ms = decide(evidence)
         if needed_ms < at_ms + WINDOW_MS:
             return max(needed_ms, at_ms)
-        at_ms += WINDOW_MS
     return at_ms
 
 
-def ours(patience: float | None = None) -> Decide:
+@lru_cache(maxsize=10_000)
+def _moments(pause: Pause, with_truth: bool) -> tuple[tuple[float, Evidence], ...]:
+    times_ms = np.arange(WINDOW_MS, LONGEST_SILENCE_MS, WINDOW_MS).tolist()
+    return tuple((at_ms, pause.known_at(at_ms, with_truth=with_truth)) for at_ms in times_ms)
+
+
+def ours(patience: float = PATIENCE) -> Decide:
     options = EndpointOptions()
-    if patience is None:
-        return lambda evidence: silence_needed(evidence, options).silence_ms
-    return lambda evidence: silence_needed(evidence, options, patience=patience).silence_ms
+
+    def decide(evidence: Evidence) -> float:
+        wanted_ms = _impatient_ms(evidence) + patience * usual_pause_ms(evidence.pauses_ms)
+        return min(max(wanted_ms, options.end_of_turn_min_ms), options.end_of_turn_max_ms)
+
+    return decide
+
+
+@lru_cache(maxsize=200_000)
+def _impatient_ms(evidence: Evidence) -> float:
+    """What `silence_needed` would want with no patience and no limits: a whole curve needs it only once."""
+    reasons = silence_needed(evidence, EndpointOptions()).reasons
+    starts = ("start", "caller's pauses", "limits")
+    return sum(ms for name, ms in reasons if name not in starts)
 
 
 def plain(silence_ms: float) -> Decide:

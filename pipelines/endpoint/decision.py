@@ -68,7 +68,7 @@ MAX_END_ST = 6.0
 MAX_DROP_DB = 15.0
 
 
-def silence_needed(evidence: Evidence, options: EndpointOptions, *, patience: float = PATIENCE) -> Decision:
+def silence_needed(evidence: Evidence, options: EndpointOptions) -> Decision:
     """How long the caller has to be silent until the turn is over.
 
     Between `options.end_of_turn_min_ms` and `options.end_of_turn_max_ms`, whatever the evidence; monotonic in
@@ -76,8 +76,8 @@ def silence_needed(evidence: Evidence, options: EndpointOptions, *, patience: fl
     """
     pause_ms = usual_pause_ms(evidence.pauses_ms)
     reasons = [
-        ("start", patience * USUAL_PAUSE_MS),
-        ("caller's pauses", patience * (pause_ms - USUAL_PAUSE_MS)),
+        ("start", PATIENCE * USUAL_PAUSE_MS),
+        ("caller's pauses", PATIENCE * (pause_ms - USUAL_PAUSE_MS)),
     ]
     reasons += [(name, -WEIGHTS[name] * value * pause_ms) for name, value in measured(evidence)]
     wanted_ms = sum(ms for _, ms in reasons)

@@ -188,7 +188,7 @@ _FR = Lexicon(
         tes son sa ses notre nos votre vos leur leurs et ou mais ni car que qu' qui dont si parce
         puisque lorsque quand comme afin à dans par pour sur sous sans chez vers entre depuis pendant je
         j' tu ai avons avez était c' voudrais veux peux pourrais dois faut très trop ne n' s'appelle
-        m'appelle
+        m'appelle j'aimerais
         """
     ),
     hanging_pairs=_phrases(
