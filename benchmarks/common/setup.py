@@ -14,7 +14,7 @@ INSTRUCTIONS = "You are a friendly voice assistant. Answer in one or two short s
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The engines behind a system. `whisper` and `piper` None: engines that cost nothing."""
+    """The engines behind a system. `whisper` or `piper` None: one that costs nothing."""
 
     #: Base URL of the language model, ending in ``/v1``.
     llm_url: str

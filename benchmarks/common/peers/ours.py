@@ -17,6 +17,7 @@ from pipelines.engines import Engines
 from pipelines.llm.openai import OpenAIEngine
 from pipelines.models import ModelStore
 from pipelines.stt.base import Transcript
+from pipelines.tts.piper import PiperEngine
 
 
 class FreeRecognition:
@@ -78,6 +79,8 @@ async def free_engines(setup: Setup, settings: Settings) -> Engines:
     engines = Engines(models, settings.tts)
     engines.stt = FreeSpeechToText(setup)
     engines.tts = FreeTextToSpeech()
+    if setup.piper:
+        engines.tts = await PiperEngine.load(settings.tts, models=models, reason="the benchmark's")
     # Engines come through `Any` where the service loads them, too.
     llm: Any = await OpenAIEngine.load(settings.llm, models=models, reason="the benchmark's")
     engines.llm = llm

@@ -77,17 +77,28 @@ class FreeTTS(TTSService):
 
 def services(setup: Setup) -> tuple[Any, Any]:
     """Speech to text and text to speech: Pipecat's own Whisper and Piper services, or the free ones."""
-    if setup.whisper is None or setup.piper is None:
-        return FreeSTT(setup), FreeTTS()
-    from pipecat.services.piper.tts import PiperTTSService
+    return _recogniser(setup), _voice(setup)
+
+
+def _recogniser(setup: Setup) -> Any:
+    if setup.whisper is None:
+        return FreeSTT(setup)
     from pipecat.services.whisper.stt import WhisperSTTService
 
-    stt = WhisperSTTService(settings=WhisperSTTService.Settings(model=setup.whisper))
+    return WhisperSTTService(
+        device="cpu", compute_type="int8", settings=WhisperSTTService.Settings(model=setup.whisper)
+    )
+
+
+def _voice(setup: Setup) -> Any:
+    if setup.piper is None:
+        return FreeTTS()
+    from pipecat.services.piper.tts import PiperTTSService
+
     voice = Path(setup.piper)
-    tts = PiperTTSService(
+    return PiperTTSService(
         download_dir=voice.parent, settings=PiperTTSService.Settings(voice=voice.name.removesuffix(".onnx"))
     )
-    return stt, tts
 
 
 async def converse(connection: SmallWebRTCConnection, setup: Setup) -> None:
