@@ -2,7 +2,9 @@
 
 A voice sounds best with whole sentences, and somebody is waiting: so how much makes a clause depends on how
 much audio is ahead of the loudspeaker. With nothing ahead the first comma is good enough, even after one
-word; with a little, a comma after some words; with plenty, only the end of a sentence.
+word; with a little, a comma after some words; with plenty, only the end of a sentence. Where somebody hears
+silence already, the first words of a long sentence are said up to where a phrase begins ("The timer is set |
+for twelve minutes"), as people do who think while they speak; not in a question, whose melody spans it whole.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ PLENTY_MS = 2000.0
 #: Words that a comma needs before it: with little ahead, and with more.
 SOON_MIN_WORDS = 4
 LATER_MIN_WORDS = 9
+#: Words that are said before a new phrase begins.
+PHRASE_MIN_WORDS = 4
 #: Longer clauses are cut: a voice synthesises a clause whole, and nobody should wait for that.
 MAX_CHARS = 240
 
@@ -57,6 +61,26 @@ def loosens_in_ms(ahead_ms: float) -> float | None:
     return None
 
 
+#: Words that begin a phrase inside of a sentence, and those that begin a question.
+_PHRASES = {
+    "en": "in on at from for to with by about past and but or because that which who if when while after"
+    " before until than into over",
+    "de": "in im an am auf aus bei beim mit nach von vom zu zum zur für um und oder aber bis",
+    "fr": "dans en à au aux avec pour par sur et ou mais qui que quand avant après jusqu'à",
+    "es": "en a al con para por sobre y o pero que cuando antes después hasta",
+    "it": "in a al con per su e o ma che quando prima dopo fino nel nella",
+}
+_QUESTIONS = {
+    "en": "what which who whose where when why how is are was were do does did can could will would shall"
+    " should may have has",
+    "de": "was welche welcher welches wer wo wann warum wie ist sind haben hat kann können soll sollen"
+    " möchten darf wollen",
+    "fr": "que quel quelle qui où quand pourquoi comment est-ce voulez pouvez puis",
+    "es": "",
+    "it": "che cosa quale chi dove quando perché come è sono vuole può posso",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class _End:
     at: int
@@ -70,6 +94,9 @@ class ClauseSplitter:
     def __init__(self, language: str | None = None) -> None:
         """`language`: the two-letter code, or a longer tag, of the text; None: unknown."""
         self._ordinal_point = language is not None and language[:2].lower() in _ORDINAL_POINT
+        code = language[:2].lower() if language else ""
+        self._phrases = frozenset(_PHRASES.get(code, "").split())
+        self._questions = frozenset(_QUESTIONS.get(code, "").split())
         self._text = ""
         self._ended = False
         self._first = True
@@ -91,9 +118,12 @@ class ClauseSplitter:
         """Everything there will ever be has been taken."""
         return self._ended and not self._text
 
-    def take(self, ahead_ms: float = 0.0) -> str | None:
-        """The next clause; None while there is none good enough for `ahead_ms` of audio ahead."""
-        while (end := self._end(ahead_ms)) is not None:
+    def take(self, ahead_ms: float = 0.0, *, silent: bool = False) -> str | None:
+        """The next clause; None while there is none good enough for `ahead_ms` of audio ahead.
+
+        `silent`: the reply could sound already, and has nothing to say yet.
+        """
+        while (end := self._end(ahead_ms) or (self._phrase_end() if silent else None)) is not None:
             clause, self._text = self._text[:end].strip(), self._text[end:]
             if _WORD.search(clause):
                 self._first = False
@@ -145,6 +175,17 @@ class ClauseSplitter:
             # At the start "No." is an answer.
             return not next_char.isdigit() and (bool(next_char) or self._ended or number.start() == 0)
         return True
+
+    def _phrase_end(self) -> int | None:
+        """Where the next phrase of the first clause begins."""
+        words = list(_WORD.finditer(self._text))
+        if not self._first or not words or words[0].group().lower() in self._questions or "¿" in self._text:
+            return None
+        # The last word may go on.
+        for word in words[PHRASE_MIN_WORDS:-1]:
+            if word.group().lower() in self._phrases and self._text[word.start() - 1] == " ":
+                return word.start()
+        return None
 
     def _words(self, end: int) -> int:
         return len(_WORD.findall(self._text, 0, end))

@@ -125,7 +125,7 @@ class Speech:
             if ahead_ms >= limit_ms:
                 await self._change(ahead_ms - limit_ms)
                 continue
-            clause = self._splitter.take(ahead_ms)
+            clause = self._splitter.take(ahead_ms, silent=self._gate.is_set() and not self._clauses)
             # Room for the model to write on.
             self._changed.set()
             if clause is not None or self._splitter.done:
@@ -144,6 +144,9 @@ class Speech:
 
     async def _synthesise(self, clause: str) -> None:
         spoken = self._read(clause)
+        if spoken[-1:].isalnum() and not self._splitter.done:
+            # Broken off before a phrase: the voice stays up, as before a comma.
+            spoken += ","
         first = True
         if not self._mute:
             try:

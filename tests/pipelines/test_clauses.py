@@ -138,6 +138,36 @@ def test_nobody_hurries_while_audio_is_ahead() -> None:
     assert splitter.take(LITTLE) == "See example.com."
 
 
+@pytest.mark.parametrize(
+    ("language", "text", "first"),
+    [
+        ("en", "The timer is set for twelve", "The timer is set"),
+        ("en", "The timer is set for", None),
+        ("en", "I go to bed at nine", "I go to bed"),
+        ("en", "What can I do for you", None),
+        ("en", "The big well-to-do man left us", None),
+        ("en", "You look fine, but tired and old", "You look fine,"),
+        ("de", "Ich erinnere Sie dann im Mai", "Ich erinnere Sie dann"),
+        ("de", "Was kann ich denn für Sie", None),
+        ("es", "¿Qué puedo hacer hoy por usted", None),
+        ("ja", "The timer is set for twelve", None),
+    ],
+)
+def test_where_there_is_silence_a_phrase_is_enough(language: str, text: str, first: str | None) -> None:
+    splitter = ClauseSplitter(language)
+    splitter.feed(text)
+    if first is None or not first.endswith(","):
+        assert splitter.take() is None
+    assert splitter.take(silent=True) == first
+
+
+def test_only_the_first_clause_is_broken_off_before_a_phrase() -> None:
+    splitter = ClauseSplitter("en")
+    splitter.feed("The timer is set for twelve minutes from now on")
+    assert splitter.take(silent=True) == "The timer is set"
+    assert splitter.take(silent=True) is None
+
+
 def test_an_ordinal_is_no_end_where_it_is_written_with_a_point() -> None:
     assert split("Am 3. Mai. Gut.", language="de") == ["Am 3. Mai.", "Gut."]
     assert split("Das macht 31.", language="de-AT") == ["Das macht 31."]
