@@ -18,6 +18,7 @@ import gc
 import json
 import os
 import platform
+import signal
 import statistics
 import sys
 import tempfile
@@ -199,6 +200,10 @@ async def play(
 ) -> list[Turn]:
     """`count` questions to each system, the systems by turns."""
     turns: list[Turn] = []
+    playing = asyncio.current_task()
+    assert playing is not None
+    # Who ends this program ends those that it started.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         note_file = folder / "note.json"
