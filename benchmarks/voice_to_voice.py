@@ -54,6 +54,8 @@ MAX_RECORDING_S = 1.7
 ANSWER_TIMEOUT_S = {"free": 5.0, "real": 12.0}
 #: Silence after which a reply is over, and how long one may last.
 QUIET_S = 0.4
+#: Silence in which a question may begin.
+BEFORE_S = 0.1
 REPLY_TIMEOUT_S = 20.0
 WAIT_LIMIT = {"free": 0.45, "real": 0.5}
 UNEXPLAINED_LIMIT_MS = 30.0
@@ -252,6 +254,8 @@ class Asker:
 
     async def ask(self, system: str, caller: Caller, question: Question, *, number: int) -> Turn:
         recording = question.recording
+        # An answer that comes when nobody waits for it any more is not one to the next question.
+        await caller.quiet(BEFORE_S, REPLY_TIMEOUT_S)
         caller.ears.forget()
         caller.messages.clear()
         # The first frame leaves within 20 ms of now.
