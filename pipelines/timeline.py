@@ -15,7 +15,8 @@ class Step(StrEnum):
     ASKED = "asked"
     #: … and its text was there.
     TRANSCRIBED = "transcribed"
-    #: The model was asked for the reply; later than that only where speculation was withheld.
+    #: The model was asked for the reply: at once, or when the turn was over (of somebody else, or because
+    #: speculation was withheld).
     THINKING = "thinking"
     #: The first clause of the reply was complete.
     FIRST_CLAUSE = "first_clause"
@@ -31,7 +32,7 @@ class Step(StrEnum):
 _SPENT_ON = {
     Step.ASKED: "pause_ms",
     Step.TRANSCRIBED: "stt_ms",
-    Step.THINKING: "withheld_ms",
+    Step.THINKING: "endpoint_ms",
     Step.FIRST_CLAUSE: "llm_ms",
     Step.FIRST_AUDIO: "tts_ms",
     Step.RELEASED: "endpoint_ms",
@@ -68,6 +69,6 @@ class Timeline:
         reached_ms = self.at_ms[Step.SPEECH_END]
         for step, name in _SPENT_ON.items():
             at_ms = min(self.at_ms.get(step, reached_ms), self.at_ms[Step.AUDIBLE])
-            spent[name] = max(0.0, at_ms - reached_ms)
+            spent[name] = spent.get(name, 0.0) + max(0.0, at_ms - reached_ms)
             reached_ms = max(reached_ms, at_ms)
         return spent

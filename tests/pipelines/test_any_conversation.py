@@ -124,6 +124,34 @@ class Conversation(RuleBasedStateMachine):
             self.speaking.clear()
         self.send(ev.CallerLeft(peer, alone))
 
+    # Single events hardly ever make a conversation by chance: these do, and the others get in between.
+
+    @rule(peer=PEERS, text=TEXTS, speech_ms=st.integers(30, 1200))
+    def says(self, peer: str, text: str, speech_ms: int) -> None:
+        self.onset(peer)
+        self.time_passes(speech_ms)
+        self.offset(peer)
+        self.time_passes(OPTIONS.pause_ms)
+        while self.asked:
+            self.recognised(text, late=True)
+
+    @rule()
+    @precondition(lambda self: not self.speaking and self.replies)
+    def is_answered(self) -> None:
+        self.time_passes(OPTIONS.end_of_turn_max_ms)
+        if Playing.RELEASED in self.replies.values():
+            self.first_sound()
+
+    @rule(peer=PEERS, words=TEXTS, text=TEXTS, speech_ms=st.integers(30, 1200))
+    @precondition(lambda self: Playing.SOUNDING in self.replies.values())
+    def says_over_the_reply(self, peer: str, words: str, text: str, speech_ms: int) -> None:
+        self.murmur(peer, 32)
+        self.onset(peer)
+        self.time_passes(speech_ms)
+        while self.asked:
+            self.recognised(words, late=True)
+        self.says(peer, text, 30)
+
     # ---- what must hold
 
     def send(self, event: ev.Event) -> None:

@@ -15,12 +15,20 @@ def test_speculation_behind_the_pause_costs_nothing() -> None:
     assert timeline.steps_ms() == {
         "pause_ms": 200,
         "stt_ms": 50,
-        "withheld_ms": 0,
         "llm_ms": 100,
         "tts_ms": 50,
         "endpoint_ms": 240,
         "playout_ms": 20,
     }
+
+
+def test_thinking_that_waited_for_the_end_of_the_turn_is_no_slow_model() -> None:
+    timeline = Timeline(1)
+    for step, at_ms in zip(Step, [1000, 1100, 1150, 1600, 1700, 1750, 1600, 1760], strict=True):
+        timeline.mark(step, at_ms)
+    steps_ms = timeline.steps_ms()
+    assert (steps_ms["endpoint_ms"], steps_ms["llm_ms"]) == (450, 100)
+    assert sum(steps_ms.values()) == timeline.total_ms == 760
 
 
 def test_a_typed_turn_has_no_voice_to_voice_time() -> None:
