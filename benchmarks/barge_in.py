@@ -29,22 +29,28 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-import numpy as np  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from agent.recording import RATE_HZ  # noqa: E402
 from benchmarks.common.caller import Caller  # noqa: E402
-from benchmarks.common.document import write_section  # noqa: E402
+from benchmarks.common.document import markdown, write_section  # noqa: E402
 from benchmarks.common.echo_mouth import EchoMouth  # noqa: E402
-from benchmarks.common.environments import EnvironmentFailedError  # noqa: E402
 from benchmarks.common.figures import Spread, bar, machine  # noqa: E402
+from benchmarks.common.loudness import (  # noqa: E402
+    STAYS_S,
+    falls_ms,
+    longest_gap_ms,
+    packet_levels,
+    sounding_s,
+    usual_dbfs,
+)
 from benchmarks.common.said import Note, Said  # noqa: E402
 from benchmarks.common.setup import Setup  # noqa: E402
 from benchmarks.common.sound import SOUND_DBFS, Recording, load_recording  # noqa: E402
 from benchmarks.common.stimuli import ECHOES, EchoPath, Stimulus, harmless, interruptions  # noqa: E402
-from benchmarks.common.systems import OURS, PEERS, System, chat_server, running  # noqa: E402
+from benchmarks.common.systems import PEERS, System, chat_server, ready, running  # noqa: E402
 from pipelines.tts.piper import BUILTIN_FILE, builtin_folder  # noqa: E402
 
 QUESTION = "what-time-is-it"
@@ -61,9 +67,8 @@ QUIET_S = 2.2
 REPLY_TIMEOUT_S = 20.0
 #: A reply that is shorter than the whole one by so much was interrupted.
 MISSING_S = 0.7
-#: So much quieter than before counts as ducked, and so long counts as staying so.
+#: So much quieter than before counts as ducked.
 DUCKED_DB = 20.0
-STAYS_S = 0.15
 SILENCE_LIMIT, SHARE_LIMIT = 0.4, 0.02
 QUICK = {"interruption": 3, "backchannel": 1, "cough": 1}
 #: Interruptions over each echo.
@@ -99,10 +104,7 @@ class Scene:
 def main() -> None:
     arguments = parse()
     console = Console(width=None if sys.stdout.isatty() else 140)
-    peers = {"none": (), "all": PEERS}.get(arguments.peers) or tuple(
-        peer for peer in PEERS if peer.name == arguments.peers
-    )
-    systems = make(peers, console)
+    systems = ready(arguments.peers, console)
     question = load_recording(arguments.audio / "callers" / f"{QUESTION}.wav", "What time is it?")
     with builtin_folder() as folder:
         voice = folder / BUILTIN_FILE
@@ -143,20 +145,6 @@ def parse() -> argparse.Namespace:
         help="a folder with callers.json, callers/ and noise/",
     )
     return parser.parse_args()
-
-
-def make(peers: Iterable[System], console: Console) -> list[System]:
-    """Ours and those peers whose environment can be made; the others are told about."""
-    systems = [OURS]
-    for peer in peers:
-        with console.status(f"making an environment for {peer.title}, which takes minutes the first time"):
-            try:
-                peer.python()
-            except EnvironmentFailedError as error:
-                console.print(f"[yellow]without {peer.title}: {error}")
-                continue
-        systems.append(peer)
-    return systems
 
 
 def echoes(plain: Sequence[Stimulus], paths: Sequence[EchoPath]) -> list[Stimulus]:
@@ -236,7 +224,7 @@ class Interrupter:
         for _ in range(2):
             first_s = await self._ask()
             await self._caller.quiet(QUIET_S, REPLY_TIMEOUT_S)
-            self._reply_s = self._sounding_s(first_s) if first_s else 0.0
+            self._reply_s = sounding_s(self._caller.ears.heard, first_s) if first_s else 0.0
 
     async def interrupt(self, stimulus: Stimulus) -> Trial:
         trial = Trial(self.system.name, stimulus.kind, stimulus.name, stimulus.interrupts, None)
@@ -251,14 +239,14 @@ class Interrupter:
             await asyncio.sleep(max(0.0, first_s + INTO_REPLY_S - time.monotonic()))
             began_s = await self._say(stimulus.recording)
         await self._caller.quiet(QUIET_S, REPLY_TIMEOUT_S)
-        levels = self._levels(first_s)
+        levels = packet_levels(self._caller.ears.heard, first_s)
         return Trial(
             **asdict(trial)
             | {
-                "interrupted": self._sounding_s(first_s) < self._reply_s - MISSING_S,
-                "ducked_ms": _falls(levels, began_s, _usual(levels, began_s) - DUCKED_DB),
-                "silent_ms": _falls(levels, began_s, SOUND_DBFS),
-                "held_ms": _longest_gap(levels, began_s),
+                "interrupted": sounding_s(self._caller.ears.heard, first_s) < self._reply_s - MISSING_S,
+                "ducked_ms": falls_ms(levels, began_s, usual_dbfs(levels, began_s) - DUCKED_DB),
+                "silent_ms": falls_ms(levels, began_s, SOUND_DBFS),
+                "held_ms": longest_gap_ms(levels, began_s),
             }
         )
 
@@ -277,53 +265,6 @@ class Interrupter:
         began_s, _ = await self._mouth.say_recording(recording)
         # When the packet left in which it began, and where in it.
         return began_s
-
-    def _levels(self, from_s: float) -> list[tuple[float, float]]:
-        """When each packet came, and how loud it was."""
-        return [
-            (heard.at_s, 10 * np.log10(np.mean(heard.samples.astype(np.float64) ** 2) / 32768**2 + 1e-12))
-            for heard in self._caller.ears.heard
-            if heard.at_s >= from_s
-        ]
-
-    def _sounding_s(self, from_s: float) -> float:
-        return sum(
-            len(heard.samples) / RATE_HZ
-            for heard in self._caller.ears.heard
-            if heard.at_s >= from_s - 0.02
-            and 10 * np.log10(np.mean(heard.samples.astype(np.float64) ** 2) / 32768**2 + 1e-12) > SOUND_DBFS
-        )
-
-
-def _usual(levels: Sequence[tuple[float, float]], before_s: float) -> float:
-    loud = [level for at_s, level in levels if at_s < before_s and level > SOUND_DBFS]
-    return float(np.median(loud[-25:])) if loud else 0.0
-
-
-def _falls(levels: Sequence[tuple[float, float]], began_s: float, under_db: float) -> float | None:
-    """From `began_s` to the packet from which on all are quieter than `under_db` for `STAYS_S`, in ms.
-
-    A system that sends nothing at all is silent from when its next packet was due.
-    """
-    since_s: float | None = None
-    last_s = began_s
-    for at_s, level in levels:
-        if at_s < began_s:
-            continue
-        if level < under_db or at_s - last_s > STAYS_S:
-            since_s = since_s or min(at_s, last_s + 0.02)
-            if at_s - since_s >= STAYS_S:
-                return 1000 * (since_s - began_s)
-        else:
-            since_s = None
-        last_s = at_s
-    return 1000 * (since_s - began_s) if since_s else None
-
-
-def _longest_gap(levels: Sequence[tuple[float, float]], began_s: float) -> float:
-    """The longest time without sound between sounds, in ms."""
-    sounds = [at_s for at_s, level in levels if level > SOUND_DBFS and at_s > began_s]
-    return 1000 * max((b - a for a, b in itertools.pairwise(sounds)), default=0.0)
 
 
 # ---- telling ----------------------------------------------------------------------------------------
@@ -400,11 +341,6 @@ What ended a reply:
 - Engines that cost nothing, as in voice to voice: the recogniser knows what has been said by the time it is
   asked, nothing in coughs and noise. The voice is a steady buzz, and Piper's for echoes.
 """
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = (header, ["---"] * len(header), *rows)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def bars(trials: Sequence[Trial]) -> Iterable[str]:

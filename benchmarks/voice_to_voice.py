@@ -18,6 +18,7 @@ import gc
 import json
 import os
 import platform
+import signal
 import statistics
 import sys
 import tempfile
@@ -36,13 +37,12 @@ from rich.table import Table  # noqa: E402
 
 from agent.recording import RATE_HZ  # noqa: E402
 from benchmarks.common.caller import Caller  # noqa: E402
-from benchmarks.common.document import write_section  # noqa: E402
-from benchmarks.common.environments import EnvironmentFailedError  # noqa: E402
+from benchmarks.common.document import markdown, write_section  # noqa: E402
 from benchmarks.common.figures import Spread, bar, machine  # noqa: E402
 from benchmarks.common.said import Note, Said  # noqa: E402
 from benchmarks.common.setup import Setup  # noqa: E402
 from benchmarks.common.sound import FRAME_SAMPLES, Recording, load_recording  # noqa: E402
-from benchmarks.common.systems import OURS, PEERS, System, chat_server, running  # noqa: E402
+from benchmarks.common.systems import PEERS, System, chat_server, ready, running  # noqa: E402
 from benchmarks.common.voice_ends import heard_until  # noqa: E402
 from benchmarks.common.weights import random_piper, random_whisper  # noqa: E402
 
@@ -54,6 +54,8 @@ MAX_RECORDING_S = 1.7
 ANSWER_TIMEOUT_S = {"free": 5.0, "real": 12.0}
 #: Silence after which a reply is over, and how long one may last.
 QUIET_S = 0.4
+#: Silence in which a question may begin.
+BEFORE_S = 0.1
 REPLY_TIMEOUT_S = 20.0
 WAIT_LIMIT = {"free": 0.45, "real": 0.5}
 UNEXPLAINED_LIMIT_MS = 30.0
@@ -116,10 +118,7 @@ def main() -> None:
     arguments = parse()
     # A pipe has no width of its own.
     console = Console(width=None if sys.stdout.isatty() else 140)
-    peers = {"none": (), "all": PEERS}.get(arguments.peers) or tuple(
-        peer for peer in PEERS if peer.name == arguments.peers
-    )
-    systems = make(peers, console)
+    systems = ready(arguments.peers, console)
     engines = ["free"] if arguments.quick else arguments.engines
     setups = {name: make_setup(name, console) for name in engines}
     questions = load_questions(arguments.audio)
@@ -157,20 +156,6 @@ def parse() -> argparse.Namespace:
 
 
 # ---- making ready -----------------------------------------------------------------------------------
-
-
-def make(peers: Iterable[System], console: Console) -> list[System]:
-    """Ours and those peers whose environment can be made; the others are told about."""
-    systems = [OURS]
-    for peer in peers:
-        with console.status(f"making an environment for {peer.title}, which takes minutes the first time"):
-            try:
-                peer.python()
-            except EnvironmentFailedError as error:
-                console.print(f"[yellow]without {peer.title}: {error}")
-                continue
-        systems.append(peer)
-    return systems
 
 
 def make_setup(engines: str, console: Console) -> Setup:
@@ -217,6 +202,10 @@ async def play(
 ) -> list[Turn]:
     """`count` questions to each system, the systems by turns."""
     turns: list[Turn] = []
+    playing = asyncio.current_task()
+    assert playing is not None
+    # Who ends this program ends those that it started.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         note_file = folder / "note.json"
@@ -265,6 +254,8 @@ class Asker:
 
     async def ask(self, system: str, caller: Caller, question: Question, *, number: int) -> Turn:
         recording = question.recording
+        # An answer that comes when nobody waits for it any more is not one to the next question.
+        await caller.quiet(BEFORE_S, REPLY_TIMEOUT_S)
         caller.ears.forget()
         caller.messages.clear()
         # The first frame leaves within 20 ms of now.
@@ -381,11 +372,6 @@ Where our agent's time goes, by its own timeline; the means add up to what the c
 - **speech heard longer**: how much later than the recording's last sound voice activity detection hears it
   end. **unexplained**: the two ways over the network, encoding, decoding, and what nobody accounts for.
 """
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = (header, ["---"] * len(header), *rows)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def bars(turns: Sequence[Turn]) -> Iterable[str]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TypeAlias
 
 import numpy as np
+from prometheus_client import Counter
 
 from pipelines.audio import SPEECH_RATE_HZ, Samples
 from pipelines.endpoint import ProsodyTracker
@@ -16,6 +17,11 @@ from pipelines.interruption import ECHO, EchoGate, PlayedLevels
 from pipelines.options import VadOptions
 from pipelines.stt.base import Recognition
 from pipelines.vad import WINDOW_MS, Edge, SileroVad, SpeechDetector, Windows
+
+_ECHOES = Counter(
+    "voice_agent_echo_windows_total",
+    "Windows of 32 ms of a caller's sound that were our own voice, coming back",
+)
 
 #: Audio this much behind the clock was not delayed, it was not sent: the stream starts anew from now.
 MAX_LAG_MS = 500.0
@@ -79,6 +85,7 @@ class Listener:
         self._windows = Windows()
         self._vad = SileroVad()
         self._echo = EchoGate(played)
+        self._threshold = options.threshold
         self._detector = SpeechDetector(options)
         self._prosody = ProsodyTracker()
         #: The probabilities of the silence so far, while it is a short one.
@@ -122,6 +129,8 @@ class Listener:
                 self._fed.feed(window)
             probability = self._vad.probability(window)
             if self._echo.is_echo(window, end_ms) >= ECHO:
+                if probability >= self._threshold:
+                    _ECHOES.inc()
                 probability = 0.0
             self._prosody.feed(window, probability)
             self._tell(self._detector.feed(probability, window, end_ms), probability, end_ms)

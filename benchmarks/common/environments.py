@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -40,8 +41,15 @@ class Environment:
 
         Raises `EnvironmentFailedError`.
         """
-        if (self.folder / "complete").exists():
-            return self.python
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        # Two programs that start at once would make it twice, in one folder.
+        with self.folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (self.folder / "complete").exists():
+                self._make()
+        return self.python
+
+    def _make(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         try:
             _run([sys.executable, "-m", "venv", str(self.folder)])
@@ -53,7 +61,6 @@ class Environment:
             last = "\n".join(error.stderr.strip().splitlines()[-5:])
             raise EnvironmentFailedError(f"the environment {self.name} cannot be made: {last}") from None
         (self.folder / "complete").touch()
-        return self.python
 
     def version(self, package: str) -> str:
         """The version of `package` that is installed in it."""

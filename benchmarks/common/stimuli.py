@@ -127,10 +127,12 @@ def room_response(path: EchoPath) -> Floats:
     response = random.standard_normal(len(seconds)) * 10 ** (-3 * seconds / path.reverberation_s)
     response *= 0.7 / np.sqrt(np.sum(response**2))
     response[0] = 1.0
-    spectrum = np.fft.rfft(response)
-    hz = np.fft.rfftfreq(len(response), 1 / RATE_HZ)
-    spectrum *= (hz / 250) ** 2 / (1 + (hz / 250) ** 2) / np.sqrt(1 + (hz / 6000) ** 8)
-    response = np.fft.irfft(spectrum, len(seconds))
+    size = 2 * len(response)
+    hz = np.fft.rfftfreq(size, 1 / RATE_HZ)
+    band = (hz / 250) ** 2 / (1 + (hz / 250) ** 2) / np.sqrt(1 + (hz / 6000) ** 8)
+    # The loudspeaker's ringing must not come before its sound: that is the room's end, in a transform.
+    ringing = np.exp(-2j * np.pi * hz * 0.004)
+    response = np.fft.irfft(np.fft.rfft(response, size) * band * ringing, size)[: len(seconds)]
     return np.asarray(path.gain * response / np.sqrt(np.sum(response**2)))
 
 

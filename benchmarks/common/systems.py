@@ -12,7 +12,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.common.environments import Environment
+from rich.console import Console
+
+from benchmarks.common.environments import Environment, EnvironmentFailedError
 from benchmarks.common.setup import Setup
 from benchmarks.common.signalling import HttpOffer, Room, Signalling
 
@@ -73,6 +75,22 @@ FASTRTC = System(
     "fastrtc",
 )
 PEERS = (PIPECAT, FASTRTC)
+
+
+def ready(peers: str, console: Console) -> list[System]:
+    """Ours and the named peers (``none``, ``all`` or one) whose environment can be made."""
+    systems = [OURS]
+    for peer in PEERS:
+        if peers not in {"all", peer.name}:
+            continue
+        with console.status(f"making an environment for {peer.title}, which takes minutes the first time"):
+            try:
+                peer.python()
+            except EnvironmentFailedError as error:
+                console.print(f"[yellow]without {peer.title}: {error}")
+                continue
+        systems.append(peer)
+    return systems
 
 
 @asynccontextmanager

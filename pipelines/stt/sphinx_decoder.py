@@ -45,6 +45,10 @@ MIN_ACOUSTIC = -5.8
 #: are often below 0.03.
 MIN_CONFIDENCE = 0.05
 SHORT_WORDS = 2
+#: One word alone leaves the posterior little to go by ("four" 0.03 to 0.04, "stop" 0.04): where the sounds
+#: fit as well as this, so much will do. Noise that the voice detection lets through is told by its pace.
+CLEAR_ACOUSTIC = -4.0
+CLEAR_CONFIDENCE = 0.025
 
 # pocketsphinx shows scores through exp(), that of a whole path in units of 1024 (its SENSCR_SHIFT).
 _SCORE_UNIT = 1 << 10
@@ -73,10 +77,15 @@ class Heard:
         return (
             bool(self.text)
             and self.acoustic >= MIN_ACOUSTIC
-            and (self.confidence >= MIN_CONFIDENCE or len(self.text.split()) > SHORT_WORDS)
+            and (len(self.text.split()) > SHORT_WORDS or self._is_sure)
             and self.phones_per_s >= MIN_PHONES_PER_S
             and self.slow_share <= MAX_SLOW_SHARE
         )
+
+    @property
+    def _is_sure(self) -> bool:
+        needed = CLEAR_CONFIDENCE if self.acoustic >= CLEAR_ACOUSTIC else MIN_CONFIDENCE
+        return self.confidence >= needed
 
     @property
     def is_plain(self) -> bool:

@@ -4,9 +4,11 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+from piper import PiperVoice
 from rapidfuzz.distance import Levenshtein
 
 from pipelines.audio import SPEECH_RATE_HZ, Samples
@@ -85,6 +87,33 @@ async def test_babble_in_the_background_says_nothing(sphinx: SphinxEngine, recor
 async def test_hiss_says_nothing(sphinx: SphinxEngine, loudness: float) -> None:
     hiss = np.random.default_rng(1).normal(0, 1, SPEECH_RATE_HZ).astype(np.float32) * loudness
     assert await hear(sphinx, hiss) == ""
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "stop", "goodbye"])
+async def test_one_word_is_heard(sphinx: SphinxEngine, recording: Recording, word: str) -> None:
+    assert await hear(sphinx, recording(f"callers/{word}.wav")) == word
+
+
+async def test_one_word_is_heard_of_another_voice(sphinx: SphinxEngine, models_folder: Path) -> None:
+    voice = PiperVoice.load(models_folder / "piper-rms-30mb.onnx")
+    quiet = np.random.default_rng(0).normal(0, 2e-4, 6400).astype(np.float32)
+    words = ["yes", "no", "four", "stop", "wait"]
+    heard = []
+    for word in words:
+        (spoken,) = voice.synthesize(f"{word}.")
+        heard.append(await hear(sphinx, np.concatenate([quiet, spoken.audio_float_array, quiet])))
+    assert heard == words
+
+
+async def test_a_guess_in_the_middle_of_long_speech_is_the_caption(sphinx: SphinxEngine, say: Say) -> None:
+    recognition = sphinx.recognise(language="en")
+    audio = await say("my name is david and can you hear me tell me another joke")
+    recognition.feed(audio[: 2 * SPEECH_RATE_HZ])
+    while not recognition._track.speaking:
+        recognition.feed(audio[len(recognition._audio) :][:512])
+    guess = await recognition.transcribe(decisive=False)
+    assert guess.text == recognition._caption != ""
+    recognition.close()
 
 
 async def test_captions_grow_while_people_speak(sphinx: SphinxEngine, say: Say) -> None:

@@ -43,6 +43,20 @@ async def test_noise_says_nothing(whisper: WhisperEngine, recording: Recording, 
     assert (await hear(whisper, recording(f"noise/{name}.wav"))).text == ""
 
 
+@pytest.mark.parametrize("word", ["yes", "no", "stop", "hello"])
+async def test_one_word_is_heard(whisper: WhisperEngine, recording: Recording, word: str) -> None:
+    assert words_of((await hear(whisper, recording(f"callers/{word}.wav"))).text) == [word]
+
+
+async def test_breath_and_music_say_nothing(whisper: WhisperEngine) -> None:
+    seconds = np.arange(2 * SPEECH_RATE_HZ) / SPEECH_RATE_HZ
+    hiss = np.random.default_rng(1).normal(0, 0.05, len(seconds))
+    breath = np.convolve(hiss, np.ones(8) / 8, "same") * np.hanning(len(seconds)) ** 2
+    chord = sum(0.1 * np.sin(2 * np.pi * hz * seconds) for hz in (262, 330, 392))
+    for noise in (breath, chord):
+        assert (await hear(whisper, noise.astype(np.float32))).text == ""
+
+
 @pytest.mark.parametrize("loudness", [0.0, 1e-4, 1e-2])
 async def test_hiss_says_nothing(whisper: WhisperEngine, loudness: float) -> None:
     hiss = np.random.default_rng(1).normal(0, 1, 2 * SPEECH_RATE_HZ).astype(np.float32) * loudness

@@ -44,6 +44,28 @@ def test_more_words_than_anybody_can_speak_are_nonsense(
     assert repeated._value.get() == before + 1
 
 
+def test_what_is_written_ends_at_the_cap(
+    whisper: WhisperEngine, recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four tokens of the six it takes: all of the four are written, and that it was cut is seen."""
+    monkeypatch.setattr(whisper_window, "TOKENS_PER_S", 0)
+    written: list[tuple[str, bool]] = []
+
+    def looked_at(decoded: whisper_window._Decoded) -> str | None:
+        written.append((decoded.text, decoded.is_cut))
+        return None
+
+    monkeypatch.setattr(whisper_window._Decoded, "fault", looked_at)
+    for cap in (4, 30):
+        monkeypatch.setattr(whisper_window, "EXTRA_TOKENS", cap)
+        hear(whisper._model, recording("callers/what-is-the-weather-in-berlin.wav"), "en", 1)
+    (short, is_cut), _, (whole, is_whole_cut), _ = written
+    assert whole == "What is the weather in Berlin?"
+    assert whole.startswith(short)
+    assert len(short) < len(whole)
+    assert (is_cut, is_whole_cut) == (True, False)
+
+
 def test_an_unlikely_text_gets_a_second_look(
     whisper: WhisperEngine, recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
