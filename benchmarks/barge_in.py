@@ -61,7 +61,8 @@ SPOKEN = "It is a quarter past three in Berlin, and here is what I know about th
 ANSWER = "Okay."
 #: Into the reply something happens after so much of it.
 INTO_REPLY_S = 1.3
-ANSWER_TIMEOUT_S = 8.0
+ANSWER_TIMEOUT_S = 5.0
+ASKED_AT_MOST = 3
 #: A reply that is given back goes on sooner; silence that lasts longer is its end.
 QUIET_S = 2.2
 REPLY_TIMEOUT_S = 20.0
@@ -251,7 +252,13 @@ class Interrupter:
         )
 
     async def _ask(self) -> float | None:
-        """When the first sound of the reply was heard."""
+        """When the first sound of the reply was heard; who gets no answer asks again."""
+        for _ in range(ASKED_AT_MOST):
+            if first_s := await self._ask_once():
+                return first_s
+        return None
+
+    async def _ask_once(self) -> float | None:
         self._caller.ears.forget()
         starts_s = time.monotonic()
         self._note.write(Said(self._question.text, starts_s, starts_s + self._question.speech_s, self._reply))
