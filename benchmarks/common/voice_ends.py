@@ -7,9 +7,9 @@ import numpy as np
 
 from agent.recording import RATE_HZ
 from benchmarks.common.sound import Int16, Recording
-from pipelines.audio import SPEECH_RATE_HZ, Samples, to_float
+from pipelines.audio import SPEECH_RATE_HZ, to_float
 from pipelines.options import VadOptions
-from pipelines.vad import WINDOW_MS, WINDOW_SAMPLES, SileroVad, SpeechDetector, Windows
+from pipelines.vad import WINDOW_MS, WINDOW_SAMPLES, Edge, SileroVad, SpeechDetector, Windows
 
 _SILENCE_S = 1
 _PHASES = 4
@@ -21,22 +21,30 @@ def heard_until(recording: Recording) -> int:
     Quiet ends of words are speech to a level meter and not to the detector, or the other way round; the agent
     can only count from what it hears. Where its windows of 32 ms fall is chance: this is the mean over it.
     """
+    ends_ms = [
+        _edges(recording, ahead)[-1].at_ms - 1000 * ahead / SPEECH_RATE_HZ
+        for ahead in range(0, WINDOW_SAMPLES, WINDOW_SAMPLES // _PHASES)
+    ]
+    return int(sum(ends_ms) / len(ends_ms) * RATE_HZ / 1000)
+
+
+def has_pause(recording: Recording) -> bool:
+    """Whether the agent hears silence inside the speech."""
+    return len(_edges(recording, 0)) > 2
+
+
+def _edges(recording: Recording, ahead: int) -> list[Edge]:
+    """Onsets and ends, with `ahead` samples of silence (at `SPEECH_RATE_HZ`) before."""
     silence = np.zeros(_SILENCE_S * RATE_HZ, np.int16)
     samples = to_float(_at_speech_rate(np.concatenate((recording.samples, silence))))
-    ends = [_end(samples, ahead) - ahead for ahead in range(0, WINDOW_SAMPLES, WINDOW_SAMPLES // _PHASES)]
-    return int(sum(ends) / len(ends) * RATE_HZ / SPEECH_RATE_HZ)
-
-
-def _end(samples: Samples, ahead: int) -> float:
-    """In samples at `SPEECH_RATE_HZ`, with `ahead` samples of silence before."""
     detector, vad, windows = SpeechDetector(VadOptions()), SileroVad(), Windows()
-    end_ms = at_ms = 0.0
+    edges: list[Edge] = []
+    at_ms = 0.0
     for window in windows.split(np.concatenate((np.zeros(ahead, np.float32), samples))):
         at_ms += WINDOW_MS
-        edge = detector.feed(vad.probability(window), window, at_ms)
-        if edge is not None and not edge.speech:
-            end_ms = edge.at_ms
-    return end_ms * SPEECH_RATE_HZ / 1000
+        if (edge := detector.feed(vad.probability(window), window, at_ms)) is not None:
+            edges.append(edge)
+    return edges
 
 
 def _at_speech_rate(samples: Int16) -> Int16:
