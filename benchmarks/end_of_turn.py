@@ -27,7 +27,7 @@ from end_of_turn_set import Turn, labelled_set
 from pipelines.endpoint.decision import PATIENCE
 
 PLAIN_MS = (300, 400, 500, 600, 700, 800, 1000, 1200)
-PATIENCES = tuple(np.round(np.arange(-1.0, 4.01, 0.2), 2).tolist())
+PATIENCES = tuple(np.round(np.arange(-1.0, 4.01, 0.1), 2).tolist())
 #: Heard by a recogniser that knows these very sentences: shown, but not counted.
 NOT_COUNTED = "callers, whisper-mini"
 MAX_MEDIAN_MS = 300.0
@@ -65,7 +65,8 @@ def measure(turns: list[Turn], pauses: list[Pause]) -> dict[str, Any]:
         "ours": [(c, outcome(held_out, ours(c))) for c in PATIENCES],
         "perfect words": [(c, outcome(held_out, ours(c), with_truth=True)) for c in PATIENCES],
     }
-    at_600 = outcome(held_out, plain(600))
+    at_600, at_800 = outcome(held_out, plain(600)), outcome(held_out, plain(800))
+    people = [p for p in held_out if p.category.startswith("people")]
     return {
         "words_known_ms": WORDS_KNOWN_MS,
         "patience": PATIENCE,
@@ -80,11 +81,24 @@ def measure(turns: list[Turn], pauses: list[Pause]) -> dict[str, Any]:
         "fit_shipped": asdict(outcome([p for p in counted if not p.is_held_out], ours())),
         "fit_at_600": asdict(outcome([p for p in counted if not p.is_held_out], plain(600))),
         "same_rate": asdict(at_rate(curves["ours"], at_600.cut_in)[1]),
-        "same_rate_patience": at_rate(curves["ours"], at_600.cut_in)[0],
+        "same_rate_800": asdict(at_rate(curves["ours"], at_800.cut_in)[1]),
+        "people_alone": _people(people),
         "curves": {name: [{"at": at, **asdict(o)} for at, o in points] for name, points in curves.items()},
         "categories": _categories([p for p in pauses if p.is_held_out]),
         "without": _without(held_out, at_600.cut_in),
         "vad_lag_ms": float(np.median([p.vad_lag_ms for p in held_out if p.length_ms is None])),
+    }
+
+
+def _people(pauses: list[Pause]) -> dict[str, Any]:
+    """The recorded people alone, at the rate of cut-ins that 600 ms of silence have on them."""
+    cut_in = outcome(pauses, plain(600)).cut_in
+    curve = [(c, outcome(pauses, ours(c))) for c in PATIENCES]
+    true_curve = [(c, outcome(pauses, ours(c), with_truth=True)) for c in PATIENCES]
+    return {
+        **_counts("", pauses),
+        "as often as 600 ms": asdict(at_rate(curve, cut_in)[1]),
+        "with words as said": asdict(at_rate(true_curve, cut_in)[1]),
     }
 
 
@@ -131,9 +145,14 @@ def _table(result: dict[str, Any]) -> Iterator[str]:
         yield f"{f'plain silence {ms} ms':28s} {n} {_row(row)}"
     yield f"{'by evidence, as shipped':28s} {n} {_row(result['shipped'])}"
     yield f"{'  as often as 600 ms':28s} {n} {_row(result['same_rate'])}"
+    yield f"{'  as often as 800 ms':28s} {n} {_row(result['same_rate_800'])}"
     yield f"{'  with the words as said':28s} {n} {_row(result['shipped_perfect_words'])}"
     for name, row in result["without"].items():
         yield f"{'  without ' + name:28s} {n} {_row(row)}"
+    people = result["people_alone"]
+    for name in ("as often as 600 ms", "with words as said"):
+        n = f"{people['ends']:5d} {people['inner']:6d}"
+        yield f"{'people ' + name:28s} {n} {_row(people[name])}"
     yield ""
     for name, group in result["categories"].items():
         count = f"{group['ends']:5d} {group['inner']:6d}"

@@ -41,9 +41,13 @@ last sample within 40 dB of the loudest). "Cut in" is the share of the pauses in
 {bars}
 ```
 
-{machine}: {turns} turns, {ends} ends and {inner} pauses inside turns, of which {held_out_ends} and
-{held_out_inner} are held out. {people} people were recorded; all else is synthetic, and the pauses put in are
-drawn from a distribution, so the absolute figures are worth less than the difference between the curves.
+{machine}: {turns} turns, {ends} ends and {inner} pauses inside turns, of which
+{held_out_ends} and {held_out_inner} are held out. There are {people} recordings of people. All else is
+synthetic, and the pauses put in are drawn from a distribution, so the absolute figures are worth less than
+the difference between the curves. Synthetic voices end their sentences with a plainer fall than people do,
+and these people read aloud: see their own rows. "Second thought" is whole sentences that go on after all,
+which nobody could know. The weights come from the fitting half alone; the lists of words were mended after
+looking at mistakes in both.
 """
 
 
