@@ -133,7 +133,7 @@ def main() -> None:
         arguments.json.write_text(json.dumps([asdict(turn) for turn in turns], indent=1) + "\n")
     rows, shares = list(table(turns, systems)), list(stages(turns))
     show(rows, shares, console)
-    if not arguments.quick and arguments.peers == "all" and len(engines) == len(TITLES):
+    if count >= TURNS and arguments.peers == "all" and len(engines) == len(TITLES):
         write_section("voice_to_voice", document(rows, shares, systems, len(questions), count))
         console.print("written: docs/benchmarks.md")
     for line in bars(turns):
