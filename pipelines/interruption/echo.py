@@ -7,8 +7,8 @@ not: codecs on both ways, clocks that drift, jitter buffers that stretch, loudsp
 but levels of the last second and a half is kept.
 
 The numbers below were chosen on simulated rooms (0.15-0.5 s of reverberation, echoes of 0.05-0.7 of what
-was played, 20-600 ms later, Opus on both ways): of 86 onsets in 84 s of echo 3 are left, and of 41 sentences
-spoken over it, 6 dB below to 6 dB above, 38 are heard, 0 to 110 ms later in the median.
+was played, 20-600 ms later, Opus on both ways): of 86 onsets in 84 s of echo 4 are left, and of 41 sentences
+spoken over it, 6 dB below to 6 dB above, 39 are heard, 0 to 100 ms later in the median.
 """
 
 from __future__ import annotations
@@ -98,10 +98,8 @@ class PlayedLevels:
 
     def levels(self, numbers: Numbers) -> Levels:
         """(..., BANDS) of the frames with these numbers; silence where they are too old, or yet to come."""
-        known = (numbers <= self._newest) & (numbers > self._newest - _PLAYED_FRAMES)
-        found: Levels = np.where(
-            known[..., None], self._levels[numbers % _PLAYED_FRAMES], np.float32(SILENCE_DB)
-        )
+        found = self._levels[numbers % _PLAYED_FRAMES]
+        found[(numbers > self._newest) | (numbers <= self._newest - _PLAYED_FRAMES)] = SILENCE_DB
         return found
 
 
@@ -173,8 +171,9 @@ class EchoGate:
         count = _MOST_FRAMES - int(sounding[0])
         if count < _LEAST_FRAMES:
             return
-        heard = self._heard[-count:]
-        played = self._played.levels(self._at[None, -count:] - _LAGS[:, None])
+        # Every other frame will do: neighbours overlap.
+        heard = self._heard[-count::2]
+        played = self._played.levels(self._at[None, -count::2] - _LAGS[:, None])
         alike = _correlation(heard, played)
         best = int(alike.argmax())
         known = self._path is _Path.FOUND
@@ -210,9 +209,11 @@ class EchoGate:
 def _correlation(heard: Levels, played: Levels) -> Levels:
     """Of the courses of levels in `heard` (frames, BANDS) with each of `played` (lags, frames, BANDS)."""
     heard = heard - heard.mean(axis=0)
-    played = played - played.mean(axis=1, keepdims=True)
-    power = np.einsum("ltb,ltb->l", played, played) * np.vdot(heard, heard)
-    return np.asarray(np.einsum("ltb,tb->l", played, heard) / np.sqrt(power + 1e-3), np.float32)
+    mean = played.mean(axis=1)
+    power = np.einsum("ltb,ltb->l", played, played) - played.shape[1] * np.einsum("lb,lb->l", mean, mean)
+    # What is heard has no mean, so that of what was played takes no part.
+    alike = np.tensordot(played, heard, axes=2)
+    return np.asarray(alike / np.sqrt(np.maximum(power, 0) * np.vdot(heard, heard) + 1e-3), np.float32)
 
 
 def _gains(heard: Levels, played: Levels) -> tuple[Levels, float]:
