@@ -81,6 +81,25 @@ def use_fast_audio_level() -> None:
     rtp.compute_audio_level_dbov = audio_level_dbov
 
 
+def encode_at_once(sender: RTCRtpSender) -> None:
+    """Encode sound where it is fetched, in a fifth of a millisecond.
+
+    aiortc hands every frame to a thread and waits for it, which costs more than the work; and where all
+    threads of the default executor are busy with something else, the voice falters.
+    """
+    sender._RTCRtpSender__loop = _AtOnce()  # type: ignore[attr-defined]
+
+
+class _AtOnce:
+    """The one method of an event loop that a sender calls."""
+
+    def run_in_executor(self, _executor: None, work: Callable[..., Any], *args: Any) -> Awaitable[Any]:
+        async def done() -> Any:
+            return work(*args)
+
+        return done()
+
+
 def audio_level_dbov(frame: av.AudioFrame) -> int:
     """Loudness of the first plane of an s16 frame as RFC 6464 carries it: 0 is full scale, -127 silence."""
     samples = np.frombuffer(memoryview(frame.planes[0]), np.int16).astype(np.float64)

@@ -71,7 +71,7 @@ class AudioArrival:
 
     def _buffer_for(self, codec: RTCRtpCodecParameters) -> JitterBuffer:
         before = self._buffer
-        if before is None or self._codec is None or codec.name != self._codec.name:
+        if before is None or codec is not self._codec:
             self._flush()
             position = 0
             if before is not None:

@@ -124,6 +124,8 @@ class ConnectionMedia:
         aiortc_seam.set_track_id(track, outgoing.track_id)
         # Also where it is there already: the sender remembers the name it had then.
         section.sender.replaceTrack(track)
+        if outgoing.kind == "audio":
+            aiortc_seam.encode_at_once(section.sender)
         aiortc_seam.set_stream_id(section.sender, outgoing.stream_id)
         section.direction = _with_sending(section.direction)
         self._sections[outgoing] = section

@@ -52,7 +52,7 @@ class ReceivedAudio(MediaStreamTrack):
         self._turn = asyncio.Lock()
         self._over = False
         self._decoder: PieceDecoder | None = None
-        self._codec = ""
+        self._codec: RTCRtpCodecParameters | None = None
 
     def take(self, pieces: Iterable[Piece], codec: RTCRtpCodecParameters) -> None:
         """More sound has come. What is older than `MAX_WAITING_MS` goes, and is counted."""
@@ -114,9 +114,9 @@ class ReceivedAudio(MediaStreamTrack):
 
     def _decoder_for(self, codec: RTCRtpCodecParameters, rate_hz: int) -> PieceDecoder:
         decoder = self._decoder
-        if decoder is None or decoder.rate_hz != rate_hz or codec.name != self._codec:
+        if decoder is None or decoder.rate_hz != rate_hz or codec is not self._codec:
             self._decoder = decoder = make_decoder(codec, rate_hz)
-            self._codec = codec.name
+            self._codec = codec
         return decoder
 
 

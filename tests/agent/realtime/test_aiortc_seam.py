@@ -6,8 +6,10 @@ import asyncio
 import importlib.util
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from fractions import Fraction
+from typing import Never
 
 import aiortc.rtcrtpsender
 import aiortc.rtp
@@ -197,6 +199,24 @@ def test_the_fast_audio_level_is_the_one_used_and_the_same():
     for peak in (0, 1, 2, 50, 3000, 32_767):
         frame = audio_frame(random.integers(-peak, peak + 1, 960))
         assert aiortc_seam.audio_level_dbov(frame) == original.compute_audio_level_dbov(frame)
+
+
+async def test_sound_is_encoded_without_a_thread():
+    sender, receiver = new_connection(), new_connection()
+    tracks: list[MediaStreamTrack] = []
+    receiver.on("track", lambda track: tracks.append(aiortc_seam.prepare_received_track(receiver, track)))
+    asyncio.get_running_loop().set_default_executor(NoThreads())
+    try:
+        aiortc_seam.encode_at_once(sender.addTrack(Noise()))
+        await negotiate(sender, receiver)
+        assert (await asyncio.wait_for(tracks[0].recv(), 10)).samples == 960
+    finally:
+        await asyncio.gather(sender.close(), receiver.close())
+
+
+class NoThreads(ThreadPoolExecutor):
+    def submit(self, *args: object, **kwargs: object) -> Never:
+        raise AssertionError("something is done in a thread")
 
 
 async def test_an_offer_can_be_taken_back_and_the_other_side_answered_on_the_same_connection():

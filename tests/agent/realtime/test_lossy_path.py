@@ -33,21 +33,21 @@ class Tones(MediaStreamTrack):
     def __init__(self) -> None:
         super().__init__()
         self._frames = cycle(48_000).reshape(-1, 960)
-        self._number = 0
+        self.sent = 0
         self.go = asyncio.Event()
 
     async def recv(self) -> av.AudioFrame:
         await self.go.wait()
         await asyncio.sleep(0.001)
-        frame = audio_frame(self._frames[self._number % len(self._frames)])
-        frame.pts, frame.time_base = self._number * 960, Fraction(1, 48_000)
-        self._number += 1
+        frame = audio_frame(self._frames[self.sent % len(self._frames)])
+        frame.pts, frame.time_base = self.sent * 960, Fraction(1, 48_000)
+        self.sent += 1
         return frame
 
 
 @asynccontextmanager
-async def tones_over(fate: Fate) -> AsyncIterator[ReceivedAudio]:
-    """The receiving end of a path on which the packets of the first sound to the last suffer `fate`."""
+async def tones_over(fate: Fate) -> AsyncIterator[tuple[ReceivedAudio, Tones]]:
+    """The receiving and the sending end of a path on which all packets of sound suffer `fate`."""
     sender, receiver, tones = new_connection(), new_connection(), Tones()
     arrived: asyncio.Queue[MediaStreamTrack] = asyncio.Queue()
     receiver.on("track", lambda t: arrived.put_nowait(aiortc_seam.prepare_received_track(receiver, t)))
@@ -60,7 +60,7 @@ async def tones_over(fate: Fate) -> AsyncIterator[ReceivedAudio]:
         tones.go.set()
         track = await arrived.get()
         assert isinstance(track, ReceivedAudio)
-        yield track
+        yield track, tones
     finally:
         await asyncio.gather(sender.close(), receiver.close())
 
@@ -105,34 +105,41 @@ def share_right(heard: list[int | None]) -> float:
 
 
 async def test_packets_that_are_lost_leave_neither_holes_nor_shifts():
-    async with tones_over(lambda number: () if number % 10 in (3, 7) or 60 <= number < 64 else (0,)) as track:
+    async with tones_over(lambda number: () if number % 10 in (3, 7) or 60 <= number < 64 else (0,)) as (
+        track,
+        _,
+    ):
         heard = await hear(track, 120)
     assert share_right(heard) > 0.9
-    assert track.counts.lost > 20
+    assert track.counts.lost_ms >= 27 * 20
     assert track.counts.silent_ms == 0
 
 
 async def test_packets_out_of_order_are_put_in_order():
-    async with tones_over(lambda number: (2,) if number % 10 == 4 else (0,)) as track:
+    async with tones_over(lambda number: (2,) if number % 10 == 4 else (0,)) as (track, _):
         heard = await hear(track, 120)
     assert share_right(heard) > 0.97
     assert track.counts.lost == 0
-    assert track.counts.late <= 3
+    # A busy machine may take longer to send two packets than the first wait is.
+    assert track.counts.late <= 8
 
 
 async def test_the_last_packets_before_the_end_are_heard_even_if_one_before_them_is_missing():
-    async with tones_over(lambda number: (0,) if number < 50 and number != 48 else ()) as track:
+    async with tones_over(lambda number: (0,) if number < 50 and number != 48 else ()) as (track, _):
         await hear(track, 50)
 
 
 @pytest.mark.parametrize("lost", [20, 60])
-async def test_after_a_burst_of_losses_nothing_is_delayed(lost: int):
-    """The packet that came last is the one that is read last, as before."""
-    async with tones_over(lambda number: () if 50 <= number < 50 + lost else (0,)) as track:
+async def test_after_a_burst_of_losses_nothing_is_held_back(lost: int):
+    """Once the sender falls silent, all it sent has been heard, as before."""
+    async with tones_over(lambda number: () if 50 <= number < 50 + lost else (0,)) as (track, tones):
         newest = 0
-        while newest < 150 * 960:
+        while newest < 120 * 960:
             newest = (await asyncio.wait_for(track.recv(), 10)).pts
-        assert not track._kept
+        tones.go.clear()
+        # One frame may wait in the encoder, and one be on its way into it.
+        while newest < (tones.sent - 2) * 960:
+            newest = (await asyncio.wait_for(track.recv(), 10)).pts
         counts = track.counts
         assert counts.lost_ms + counts.silent_ms + counts.skipped_ms == lost * 20
         assert (counts.skipped_ms > 0) == (lost * 20 > MAX_FILL_MS)
