@@ -95,6 +95,8 @@ class _AtOnce:
 
     def run_in_executor(self, _executor: None, work: Callable[..., Any], *args: Any) -> Awaitable[Any]:
         async def done() -> Any:
+            # Between two frames others have their turn, and the sender can be cancelled.
+            await asyncio.sleep(0)
             return work(*args)
 
         return done()

@@ -95,6 +95,7 @@ class Counts:
     late: int = 0
     #: Never came.
     lost: int = 0
+    #: Came twice, or so late that they had been counted as lost.
     duplicate: int = 0
     #: Far from the others in number, of a source that is not heard any more, or more than there is time for.
     refused: int = 0
@@ -127,11 +128,10 @@ class _Stream:
 
 
 class JitterBuffer:
-    """Packets of `rate_hz` time stamps; times are milliseconds of any monotonic clock. It begins at
-    `position`.
+    """Packets of `rate_hz` time stamps in, pieces out; times are milliseconds of any monotonic clock.
 
-    Pieces come out with ever growing positions, each packet at most once. They follow one another without a
-    gap but where one was longer than `MAX_FILL_MS`.
+    Pieces come with ever growing positions, from `position` on, each packet at most once. They follow one
+    another without a gap but where one was longer than `MAX_FILL_MS`.
     """
 
     def __init__(self, rate_hz: int, *, position: int = 0, counts: Counts | None = None) -> None:
