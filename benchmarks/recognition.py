@@ -1,13 +1,13 @@
 """What Whisper hears, and how long after the last word: faster-whisper as it comes, and as it is used here.
 
-    python benchmarks/recognition.py [--quick] [--json FILE] [--peers none|all] [--audio DIR] [--model DIR]
+    python -m benchmarks.recognition [--quick] [--json FILE] [--peers none|all] [--audio DIR] [--model DIR]
 
 Words are judged with the model in DIR, which must know what the recordings in DIR say; noise must give no
-text. Milliseconds are those of `base.en`: its true shape with made-up weights (`shaped_whisper.py`), which
-writes 12 words for a sentence and 30 for more. faster-whisper gets the audio when all of it is there and pads
-it to 30 s. Ours gets it as it is spoken, in real time, and is asked twice as turn-taking does: for a guess
-when `PAUSE_MS` of silence are there, and for the text `END_MS` after that. Greedy decoding, one thread for
-each of two workers, on both sides.
+text. Milliseconds are those of `base.en`: its true shape with random weights (`benchmarks.common.weights`),
+which write 12 words for a sentence and 30 for more. faster-whisper gets the audio when all of it is there and
+pads it to 30 s. Ours gets it as it is spoken, in real time, and is asked twice as turn-taking does: for a
+guess when `PAUSE_MS` of silence are there, and for the text `END_MS` after that. Greedy decoding, one thread
+for each of two workers, on both sides.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import asyncio
 import json
 import os
 import statistics
-import tempfile
 import time
 import wave
 from collections.abc import Callable
@@ -27,8 +26,8 @@ from typing import Any
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
-from shaped_whisper import make
 
+from benchmarks.common.weights import random_whisper
 from pipelines.audio import SPEECH_RATE_HZ, Samples, to_float
 from pipelines.models import ModelStore
 from pipelines.options import ModelsOptions, SttOptions
@@ -197,7 +196,7 @@ def word_error_rate(group: list[Sample], texts: list[str]) -> float:
     return errors / sum(map(len, said))
 
 
-async def judge_time(folder: Path, audio: Path, *, times: int, peers: bool) -> Table:
+async def judge_time(audio: Path, *, times: int, peers: bool) -> Table:
     sentence, speech = read(audio / "callers" / "my-name-is-david.wav"), read(audio / "speech" / "jfk.wav")
     rows = (
         ("a sentence", 12, sentence),
@@ -206,7 +205,7 @@ async def judge_time(folder: Path, audio: Path, *, times: int, peers: bool) -> T
     )
     table: Table = {}
     for name, words, said in rows:
-        engine = await load(make(folder / str(words), words=words))
+        engine = await load(random_whisper(made_up_words(words)))
         live, full = [], []
         for _ in range(times):
             live.append(await spoken(engine, said))
@@ -220,6 +219,14 @@ async def judge_time(folder: Path, audio: Path, *, times: int, peers: bool) -> T
         table[name] = row
         await engine.close()
     return table
+
+
+def made_up_words(count: int) -> tuple[str, ...]:
+    """Tokens of six letters that no check takes for a repetition."""
+    random = np.random.default_rng(1)
+    return tuple(
+        "Ġ" + "".join(chr(ord("a") + letter) for letter in random.integers(0, 26, 6)) for _ in range(count)
+    )
 
 
 async def timed(call: Callable[..., Any], *arguments: Any) -> float:
@@ -280,9 +287,7 @@ async def main() -> None:
     peers = options.peers == "all"
     heard = await judge_words(options.model, samples(options.audio, quick=options.quick), peers=peers)
     show("What is heard", heard)
-    with tempfile.TemporaryDirectory() as folder:
-        times = 3 if options.quick else 10
-        cost = await judge_time(Path(folder), options.audio, times=times, peers=peers)
+    cost = await judge_time(options.audio, times=3 if options.quick else 10, peers=peers)
     show("What it costs (base.en)", cost)
     judged = bars(heard, cost)
     print()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -43,23 +44,27 @@ _PIPER = Environment("piper-weights", ("torch==2.13.0", "piper-tts==1.8.0", "onn
 _VERSION = 1
 
 
-def random_whisper() -> Path:
+def random_whisper(sentence: tuple[str, ...] = SENTENCE) -> Path:
     """A folder that `faster_whisper.WhisperModel` loads; made if it is not there.
 
-    It says `SENTENCE` to whatever it hears: the embedding of each position is the one of the token wanted
-    there, so nobody decodes more tokens than others, and no check of a library (likelihood, repetition, no
-    speech) sends it round again. With timestamps there is one more at the beginning.
+    It says `sentence`, tokens that are all different, to whatever it hears: the embedding of each position is
+    the one of the token wanted there, so nobody decodes more tokens than others, and no check of a library
+    (likelihood, repetition, no speech) sends it round again. With timestamps there is one more at the
+    beginning.
     """
-    folder = cache_folder() / f"whisper-base.en-random-{_VERSION}"
+    name = f"whisper-base.en-random-{_VERSION}"
+    if sentence != SENTENCE:
+        name += f"-{zlib.crc32(' '.join(sentence).encode()):08x}"
+    folder = cache_folder() / name
     if (folder / "model.bin").exists():
         return folder
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    vocabulary = _tokenizer(unfinished / "tokenizer.json")
+    vocabulary = _tokenizer(unfinished / "tokenizer.json", sentence)
     preprocessor = {"feature_size": _MELS, "sampling_rate": 16000, "hop_length": 160, "chunk_length": 30}
     (unfinished / "preprocessor_config.json").write_text(json.dumps(preprocessor | {"n_fft": 400}))
-    _whisper(vocabulary).save(str(unfinished))
+    _whisper(vocabulary, sentence).save(str(unfinished))
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
     return folder
@@ -80,10 +85,10 @@ def random_piper() -> Path:
     return voice
 
 
-def _tokenizer(path: Path) -> list[str]:
+def _tokenizer(path: Path, sentence: tuple[str, ...]) -> list[str]:
     """Write a tokenizer with base.en's special tokens in their places; the vocabulary in order."""
     characters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = [*characters, *(word for word in SENTENCE if word not in characters)]
+    words = [*characters, *(word for word in sentence if word not in characters)]
     words += [f"unused{number}" for number in range(_END - len(words))]
     tokenizer = Tokenizer(models.BPE(vocab={word: n for n, word in enumerate(words)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -93,7 +98,7 @@ def _tokenizer(path: Path) -> list[str]:
     return [*words, *_SPECIALS]
 
 
-def _whisper(vocabulary: list[str]) -> whisper_spec.WhisperSpec:
+def _whisper(vocabulary: list[str], sentence: tuple[str, ...]) -> whisper_spec.WhisperSpec:
     random = np.random.default_rng(0)
 
     def weights(*shape: int) -> NDArray[np.float32]:
@@ -129,7 +134,7 @@ def _whisper(vocabulary: list[str]) -> whisper_spec.WhisperSpec:
     decoder.embeddings.weight = decoder.projection.weight = tokens
     numbers = {token: number for number, token in enumerate(vocabulary)}
     # The first position holds the start mark; a timestamp follows it, or the mark that there are none.
-    says = ["<|0.00|>", *SENTENCE]
+    says = ["<|0.00|>", *sentence]
     wanted = [numbers[token] for token in says] + [_END] * (_TEXT_POSITIONS - len(says))
     decoder.position_encodings.encodings = _SURE * tokens[wanted]
     spec.register_vocabulary(vocabulary)
