@@ -94,7 +94,8 @@ def test_our_own_voice_is_not_speech(reply: Samples, room: Room) -> None:
     assert onsets_ms(listen(reply, microphone, gate=False)), "without the gate it would be"
     events = listen(reply, microphone)
     assert not onsets_ms(events)
-    assert sum(isinstance(event, Murmur) for event in events) <= 1
+    # In seven seconds: each ducks the reply for a moment.
+    assert sum(isinstance(event, Murmur) for event in events) <= 3
 
 
 @pytest.mark.parametrize("gain", [0.3, 1.0])
