@@ -50,6 +50,10 @@ class _Flight:
     waiters: int = 0
     #: The end of speech in the audio it took; None until it starts.
     speech_end: int | None = None
+    #: Only a caption waits for it …
+    is_caption: bool = False
+    #: … and somebody who needs the words has come since.
+    is_replaced: bool = False
 
 
 class SegmentRecognition(ABC):
@@ -86,6 +90,9 @@ class SegmentRecognition(ABC):
             self._start_ahead()
 
     async def transcribe(self, *, decisive: bool) -> Transcript:
+        return await self._ask(decisive=decisive)
+
+    async def _ask(self, *, decisive: bool, is_caption: bool = False) -> Transcript:
         if self._closed:
             raise EngineError("this recognition is closed")
         if not self._track.end:
@@ -95,7 +102,7 @@ class SegmentRecognition(ABC):
         if known_end == self._track.end:
             _ASKED.labels("known").inc()
             return known
-        flight = self._join(decisive=decisive)
+        flight = self._join(decisive=decisive, is_caption=is_caption)
         flight.waiters += 1
         try:
             return await flight.job.wait()
@@ -110,17 +117,22 @@ class SegmentRecognition(ABC):
             self._jobs.drop(flight.job)
         self._audio.clear()
 
-    def _join(self, *, decisive: bool) -> _Flight:
+    def _join(self, *, decisive: bool, is_caption: bool) -> _Flight:
         """A job that will know everything said so far: one that is there, or a new one."""
         self._flights = [flight for flight in self._flights if not flight.job.result.done()]
         with self._lock:
             fitting = [one for one in self._flights if one.speech_end in (None, self._track.end)]
         if not fitting:
             _ASKED.labels("new").inc()
-            return self._start(decisive=decisive)
+            for other in self._flights:
+                other.is_replaced = other.is_caption and not is_caption
+            flight = self._start(decisive=decisive)
+            flight.is_caption = is_caption
+            return flight
         _ASKED.labels("shared").inc()
         if decisive:
             self._jobs.hurry(fitting[0].job)
+        fitting[0].is_caption &= is_caption
         return fitting[0]
 
     def _start(self, *, decisive: bool) -> _Flight:
@@ -146,7 +158,8 @@ class SegmentRecognition(ABC):
         pauses, start = self._track.pauses, self._track.start or 0
 
         def go_on() -> None:
-            if self._closed or (not flight.waiters and self._track.end > end):
+            is_stale = not flight.waiters and self._track.end > end
+            if self._closed or is_stale or flight.is_replaced:
                 raise JobDroppedError("nobody waits for this any more")
 
         if not flight.waiters and self._track.speaking:

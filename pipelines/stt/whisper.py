@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from pipelines.audio import SPEECH_RATE_HZ, Samples
 from pipelines.base import EngineBusyError, EngineError, EngineInfo, EngineUnavailableError
-from pipelines.jobs import JobQueue
+from pipelines.jobs import JobDroppedError, JobQueue
 from pipelines.models import ModelStore, UnknownModelError
 from pipelines.options import SttOptions
 from pipelines.stt import whisper_window
@@ -114,9 +114,9 @@ class WhisperRecognition(SegmentRecognition):
         started = time.monotonic()
         self._next_caption_at = math.inf
         try:
-            return (await self.transcribe(decisive=False)).text
-        except EngineBusyError:
-            # A caption is not worth a refusal: the one that is there stays.
+            return (await self._ask(decisive=False, is_caption=True)).text
+        except (EngineBusyError, JobDroppedError):
+            # Others are in greater need: the caption that is there stays.
             return known.text
         finally:
             ended = time.monotonic()

@@ -141,6 +141,21 @@ async def test_what_nobody_waits_for_stops_when_people_speak_on(
         await flight.job.wait()
 
 
+async def test_a_caption_gives_way_to_whoever_needs_the_words(watched: Watched, recording: Recording) -> None:
+    watched.may_go_on.clear()
+    speech = recording(WEATHER)
+    watched.feed(speech[: len(speech) // 2])
+    caption = asyncio.create_task(watched.partial())
+    await watched.is_at_work()
+    watched.feed(speech[len(speech) // 2 :])
+    words = asyncio.create_task(watched.transcribe(decisive=False))
+    await asyncio.sleep(0)
+    watched.may_go_on.set()
+    assert (await words).text == "What is the weather in Berlin?"
+    assert await caption == ""
+    assert len(watched.heard_samples) == 1
+
+
 async def test_a_closed_segment_stops_its_job(watched: Watched, recording: Recording) -> None:
     watched.may_go_on.clear()
     watched.feed(recording(WEATHER))
