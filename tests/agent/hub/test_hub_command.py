@@ -52,7 +52,16 @@ class Command:
 async def command(*arguments: str) -> AsyncIterator[Command]:
     program = "from agent.cli import main; main()"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, "hub", "--port", "0", *arguments, stderr=asyncio.subprocess.PIPE
+        sys.executable,
+        "-c",
+        program,
+        "hub",
+        "--port",
+        "0",
+        *arguments,
+        stderr=asyncio.subprocess.PIPE,
+        # A shell tells what it runs in the background to ignore Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     running = Command(process)
     try:
