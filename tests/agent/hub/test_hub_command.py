@@ -138,7 +138,9 @@ async def test_two_of_them_share_their_rooms_through_redis() -> None:
             await there.read()
             await elsewhere.read()
             assert (await here.subscribe("room"))["joined"] == []
-            assert (await there.subscribe("room"))["joined"] == [{"peerId": peer_id}]
+            # In the roster, or in the news after it: the other hub hears of a newcomer while it is answered.
+            roster = (await there.subscribe("room"))["joined"]
+            assert (roster or (await there.read())["joined"]) == [{"peerId": peer_id}]
             assert (await elsewhere.subscribe("room"))["joined"] == []
             one.process.send_signal(signal.SIGINT)
             # It says so before it goes: nobody waits for a lease to end.
