@@ -372,8 +372,8 @@ Where our agent's time goes, by its own timeline; the means add up to what the c
 - **Real compute**: Whisper `base.en`, int8, and a Piper `medium` voice, in their true shapes with random
   weights, in each system through the library's own service where it has one. The random Whisper always says
   the same ten tokens, surely, because the embeddings of their positions are set so: nobody decodes more,
-  and questions with pauses in them, at which it would know the rest already, are left out. Ours decodes
-  greedily (its default), the others with the five beams that are `faster-whisper`'s default.
+  and questions with pauses in them, at which it would know the rest already, are left out. All
+  decode greedily (our default; the others' is five beams, which would cost them more).
 - **speech heard longer**: how much later than the recording's last sound voice activity detection hears it
   end. **unexplained**: the two ways over the network, encoding, decoding, and what nobody accounts for.
 """

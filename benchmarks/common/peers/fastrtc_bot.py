@@ -64,7 +64,7 @@ def recogniser(setup: Setup) -> Callable[[Audio], str]:
         wave = librosa.resample(
             samples.reshape(-1).astype(np.float32) / 32768, orig_sr=rate_hz, target_sr=_WHISPER_RATE_HZ
         )
-        segments, _ = model.transcribe(wave, language="en")
+        segments, _ = model.transcribe(wave, language="en", beam_size=1)
         return "".join(segment.text for segment in segments)
 
     return transcribe

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,11 @@ def services(setup: Setup) -> tuple[Any, Any]:
 def _recogniser(setup: Setup) -> Any:
     if setup.whisper is None:
         return FreeSTT(setup)
+    from faster_whisper import WhisperModel
     from pipecat.services.whisper.stt import WhisperSTTService
 
+    # As much decoding as ours does: the service takes the library's five beams and has no setting for it.
+    WhisperModel.transcribe = partialmethod(WhisperModel.transcribe, beam_size=1)
     return WhisperSTTService(
         device="cpu", compute_type="int8", settings=WhisperSTTService.Settings(model=setup.whisper)
     )
