@@ -148,7 +148,8 @@ class EchoGate:
             return 0.0
         sounds = bool(frames.max() > _SOUNDING_DB)
         self._windows += 1
-        if sounds and (self._path is _Path.UNKNOWN or self._windows % _SEARCH_EVERY == 0):
+        # A microphone that proved not to hear us is believed: its owner's speech is alike by chance one day.
+        if sounds and self._path is not _Path.NONE and self._is_time_to_search():
             self._search()
         if self._path is _Path.FOUND:
             own = self._own_share(frames, at, sounds=sounds)
@@ -156,6 +157,9 @@ class EchoGate:
             own = 0.0 if self._withhold(HOP_MS * count, sounds=sounds) else 1.0
         self._own += _NEWEST * ((own if sounds else 0.0) - self._own)
         return 1.0 - self._own
+
+    def _is_time_to_search(self) -> bool:
+        return self._path is _Path.UNKNOWN or self._windows % _SEARCH_EVERY == 0
 
     def _withhold(self, duration_ms: float, *, sounds: bool) -> bool:
         if self._path is _Path.UNKNOWN:
@@ -182,6 +186,9 @@ class EchoGate:
         if alike[best] < _ALIKE:
             return
         gain_db, above_db = _gains(heard, played[best])
+        if not known and above_db >= _MOST_ABOVE_DB:
+            # Alike by chance: no room scatters an echo so much.
+            return
         if known and best == self._lag:
             # Only on what runs like the echo: who speaks over it must not be taken for it.
             gain_db = self._gain_db + _LEARNING * (gain_db - self._gain_db)
