@@ -154,13 +154,15 @@ class Transcribe:
     """Recognise the segment so far; answer with `Transcribed` or `NotTranscribed`.
 
     A new revision replaces the one before. The same one again, now `decisive`, is more urgent: somebody is
-    waiting for it, and whichever answer is first counts.
+    waiting for it, and whichever answer is first counts. `rough`: it goes on, and what its first words are is
+    all there is to know.
     """
 
     peer: str
     segment: str
     revision: int
     decisive: bool = False
+    rough: bool = False
 
 
 @dataclass(frozen=True, slots=True)

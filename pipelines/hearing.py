@@ -131,7 +131,9 @@ class Hearing:
         if self.understands:
             try:
                 async with asyncio.timeout(STT_TIMEOUT_S):
-                    transcript = await heard.recognition.transcribe(decisive=command.decisive)
+                    transcript = await heard.recognition.transcribe(
+                        decisive=command.decisive, rough=command.rough
+                    )
                 event = ev.Transcribed(command.segment, command.revision, transcript.text)
                 self._show(command.segment, heard, transcript.text)
             except (EngineError, TimeoutError) as error:

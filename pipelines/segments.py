@@ -61,7 +61,7 @@ class Segments:
         """It goes on: its words so far."""
         segment.revision += 1
         segment.next_words_ms = inf
-        self._do(ev.Transcribe(segment.peer, segment.id, segment.revision))
+        self._do(ev.Transcribe(segment.peer, segment.id, segment.revision, rough=True))
 
     def urgently(self, segments: Sequence[Segment]) -> None:
         """The words that are missing still are waited for. What failed is tried once more."""

@@ -33,13 +33,13 @@ class Recognition(Protocol):
     async def partial(self) -> str:
         """The best text so far for a live caption, cheaply; may be empty, may change later."""
 
-    async def transcribe(self, *, decisive: bool) -> Transcript:
+    async def transcribe(self, *, decisive: bool, rough: bool = False) -> Transcript:
         """Recognise everything fed so far. May be called at any time, while people speak too, and again.
 
         Returns at once when nothing was said since the last result, and shares a job that is at work on the
-        same words. `decisive` ones go before speculative ones in the engine's queue; in the middle of speech
-        a speculative one may be rough. Raises `EngineError` when the engine fails and `EngineBusyError` when
-        its queue is full. Cancelling the caller drops what nobody else waits for.
+        same words. `decisive` ones go before speculative ones in the engine's queue; a `rough` one, in the
+        middle of speech, may be what the caption has. Raises `EngineError` when the engine fails and
+        `EngineBusyError` when its queue is full. Cancelling the caller drops what nobody else waits for.
         """
 
     def close(self) -> None:

@@ -89,7 +89,8 @@ class SegmentRecognition(ABC):
         if self._track.end and self._track.silence == AHEAD_SAMPLES:
             self._start_ahead()
 
-    async def transcribe(self, *, decisive: bool) -> Transcript:
+    async def transcribe(self, *, decisive: bool, rough: bool = False) -> Transcript:  # noqa: ARG002
+        """See `Recognition`. An engine that has something rough at hand adds that."""
         return await self._ask(decisive=decisive)
 
     async def _ask(self, *, decisive: bool, is_caption: bool = False) -> Transcript:

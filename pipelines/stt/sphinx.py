@@ -25,8 +25,8 @@ from pipelines.stt.sphinx_process import SphinxProcess
 CAPTION_SAMPLES = SPEECH_RATE_HZ * 320 // 1000
 #: Segments that get captions side by side, each with about 100 MB of decoder; one more goes without.
 MAX_CAPTIONERS = 4
-#: More speech than this is not decoded anew for a guess while it goes on.
-MAX_GUESSED_SAMPLES = SPEECH_RATE_HZ * 1500 // 1000
+#: More speech than this is not decoded anew for its first words while it goes on.
+MAX_ROUGH_SAMPLES = SPEECH_RATE_HZ * 1500 // 1000
 
 
 class SphinxEngine:
@@ -92,9 +92,9 @@ class SphinxRecognition(SegmentRecognition):
         self._captioned = 0
         self._caption = ""
 
-    async def transcribe(self, *, decisive: bool) -> Transcript:
-        """See `Recognition`. In the middle of long speech a guess is what the stream has, at no cost."""
-        if not decisive and self._track.speaking and len(self._audio) > MAX_GUESSED_SAMPLES:
+    async def transcribe(self, *, decisive: bool, rough: bool = False) -> Transcript:
+        """See `Recognition`. In the middle of long speech what the stream has is there at no cost."""
+        if rough and len(self._audio) > MAX_ROUGH_SAMPLES:
             return Transcript(await self.partial(), None, "en")
         return await super().transcribe(decisive=decisive)
 

@@ -16,7 +16,7 @@ from pipelines.engines import Engines
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.browser, pytest.mark.alone]
 
-PERSON = Path(__file__).parents[2] / "samples" / "what-time-is-it.wav"
+PERSON = Path(__file__).parents[2] / "samples" / "fellow-americans.wav"
 
 
 def with_silence(source: Path, target: Path, *, before_s: float, after_s: float) -> Path:
@@ -61,8 +61,8 @@ async def test_a_person_presses_call_speaks_and_is_answered_aloud(engines: Engin
         heard = await page.evaluate(
             "voiceAgent.captions.find(c => c.side === 'me' && c.final && c.text).text"
         )
-        # What the embedded recogniser expects to hear: of a stranger's words it may miss too many.
-        assert "time" in heard.lower(), heard
+        # "And so, my fellow Americans", of which the embedded recogniser hears "Mike Bell American" at times.
+        assert "american" in heard.lower(), heard
         await page.click("#hangup")
         await until(page, "v.phase === 'idle'")
         assert errors == []

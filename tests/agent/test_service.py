@@ -378,7 +378,7 @@ async def test_the_vendors_own_client_calls_the_agent(engines: Engines) -> None:
         access = (await client.post("/tokens", json={"room": "lobby"})).json()
         peer = vendor.MeteredPeer(url=access["url"], token_provider=given(access["token"]))
         microphone = vendor.AudioSource(input_rate=16000, max_buffered_seconds=10)
-        heard, answered = asyncio.Event(), asyncio.Event()
+        heard, understood = asyncio.Event(), asyncio.Queue[str]()
         listening: list[asyncio.Task[None]] = []
 
         async def listen(track: Any) -> None:
@@ -395,8 +395,8 @@ async def test_the_vendors_own_client_calls_the_agent(engines: Engines) -> None:
         @peer.on(vendor.Data)
         def data(event: Any) -> None:
             said = event.data if isinstance(event.data, dict) else {}
-            if said.get("type") == "agent.caption" and said["final"] and "36" in said["text"]:
-                answered.set()
+            if said.get("type") == "agent.caption" and said["final"]:
+                understood.put_nowait(said["text"])
 
         peer.add_track(microphone)
         await peer.join("lobby")
@@ -404,7 +404,8 @@ async def test_the_vendors_own_client_calls_the_agent(engines: Engines) -> None:
         speech = await question(engines, "What is twelve times three?")
         silence = np.zeros(8000, np.int16)
         await microphone.push(np.concatenate([silence, speech.samples, silence]).tobytes())
-        await answered.wait()
+        assert await understood.get() == "what is twelve times three"
+        assert "36" in await understood.get()
         await heard.wait()
         await peer.close()
         for task in listening:

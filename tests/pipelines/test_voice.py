@@ -188,7 +188,7 @@ class Understands:
     async def partial(self) -> str:
         return self.text
 
-    async def transcribe(self, *, decisive: bool) -> Transcript:
+    async def transcribe(self, *, decisive: bool, rough: bool = False) -> Transcript:
         self.asked += 1
         return Transcript(self.text)
 

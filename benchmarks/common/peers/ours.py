@@ -33,7 +33,7 @@ class FreeRecognition:
     async def partial(self) -> str:
         return self._note.heard(self._samples / SPEECH_RATE_HZ)
 
-    async def transcribe(self, *, decisive: bool) -> Transcript:  # noqa: ARG002
+    async def transcribe(self, *, decisive: bool, rough: bool = False) -> Transcript:  # noqa: ARG002
         return Transcript(await self.partial())
 
     def close(self) -> None:
