@@ -56,12 +56,8 @@ class Room:
         self._following: asyncio.Task[None] | None = None
 
     async def connect(self, pc: RTCPeerConnection, on_message: OnMessage) -> None:
-        room = f"benchmark-{secrets.token_hex(4)}"
-        async with httpx.AsyncClient(base_url=self._url, trust_env=False, timeout=60) as http:
-            agent = await http.post("/agents", json={"room": room, "greeting": ""})
-            agent.raise_for_status()
-            access = (await http.post("/tokens", json={"room": room, "name": "caller"})).json()
-        self._socket = await websockets.connect(f"{access['url']}/v1?token={access['token']}")
+        url, room, token = await self._access()
+        self._socket = await websockets.connect(f"{url}/v1?token={token}")
         await self._socket.send(json.dumps({"type": "subscribe", "channel": room}))
         negotiated = asyncio.Event()
         self._following = asyncio.create_task(self._follow(pc, on_message, negotiated))
@@ -73,6 +69,15 @@ class Room:
             await asyncio.gather(self._following, return_exceptions=True)
         if self._socket is not None:
             await self._socket.close()
+
+    async def _access(self) -> tuple[str, str, str]:
+        """A hub's address, a room in which an agent is or will be, and a token for it."""
+        room = f"benchmark-{secrets.token_hex(4)}"
+        async with httpx.AsyncClient(base_url=self._url, trust_env=False, timeout=60) as http:
+            agent = await http.post("/agents", json={"room": room, "greeting": ""})
+            agent.raise_for_status()
+            access = (await http.post("/tokens", json={"room": room, "name": "caller"})).json()
+        return access["url"], room, access["token"]
 
     async def _follow(self, pc: RTCPeerConnection, on_message: OnMessage, negotiated: asyncio.Event) -> None:
         assert self._socket is not None
@@ -98,6 +103,17 @@ class Room:
     async def _send(self, to: str, data: dict[str, Any]) -> None:
         assert self._socket is not None
         await self._socket.send(json.dumps({"type": "send", "to": to, "data": data}))
+
+
+class HubRoom(Room):
+    """A room of any hub, with a token for it."""
+
+    def __init__(self, url: str, room: str, token: str) -> None:
+        super().__init__(url)
+        self._given = url, room, token
+
+    async def _access(self) -> tuple[str, str, str]:
+        return self._given
 
 
 async def _add_candidate(pc: RTCPeerConnection, given: dict[str, Any] | None) -> None:

@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/media_path.py`, and what they share: an agent's side and the callers' side."""

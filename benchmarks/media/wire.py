@@ -1,0 +1,133 @@
+"""The packets of a call, made and taken by hand: what a caller costs is next to nothing.
+
+What is received is not even decrypted: number and time stamp of a packet are readable, and the kernel notes
+when it was sent on to us, however late this process looks.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from typing import Any
+
+import numpy as np
+from aiortc import RTCPeerConnection
+from aiortc.rtp import RtcpReceiverInfo, RtcpRrPacket, RtpPacket
+from numpy.typing import NDArray
+
+from agent.recording import RATE_HZ
+from benchmarks.common.sound import FRAME_SAMPLES
+
+#: Not in Python's socket module; its value on Linux.
+SO_TIMESTAMPNS = 35
+_TIMESPEC = struct.Struct("@qq")
+_RTP = struct.Struct("!BBHLL")
+#: Longest datagram, and room for what the kernel says about it.
+MAX_BYTES, MAX_NOTE_BYTES = 2048, 64
+
+
+class Arrivals:
+    """Packets of the agent's voice: when the kernel had them, and their time stamps."""
+
+    def __init__(self) -> None:
+        #: Unix time.
+        self.at_s = array("d")
+        self.timestamps = array("L")
+        #: The number of the last packet, and whose they are.
+        self.sequence = 0
+        self.ssrc = 0
+
+    def note(self, packet: bytes, at_s: float) -> None:
+        _, _, self.sequence, timestamp, self.ssrc = _RTP.unpack_from(packet)
+        self.at_s.append(at_s)
+        self.timestamps.append(timestamp)
+
+    def __len__(self) -> int:
+        return len(self.at_s)
+
+    def lateness_ms(self, since: int = 0) -> NDArray[np.float64]:
+        """How much later than its time stamp says each packet was sent, from packet number `since` on.
+
+        The most punctual packet is on time.
+        """
+        return lateness_ms(np.array(self.at_s[since:]), np.array(self.timestamps[since:], np.int64))
+
+
+def lateness_ms(at_s: NDArray[np.float64], timestamps: NDArray[np.int64]) -> NDArray[np.float64]:
+    """See `Arrivals.lateness_ms`."""
+    if not len(at_s):
+        return np.zeros(0)
+    # Time stamps overflow at 32 bits.
+    elapsed = (timestamps - timestamps[0] + (1 << 31)) % (1 << 32) - (1 << 31)
+    late_ms = 1000 * ((at_s - at_s[0]) - elapsed / RATE_HZ)
+    return np.asarray(late_ms - late_ms.min())
+
+
+class Wire:
+    """A connection of aiortc's, which must be there, taken over."""
+
+    def __init__(self, pc: RTCPeerConnection) -> None:
+        # All private: below it there is only the network.
+        self._dtls: Any = pc.getTransceivers()[0].sender.transport
+        pair = self._dtls.transport._connection._nominated[1]
+        self._protocol, self._address = pair.protocol, pair.remote_addr
+        transport: Any = pair.protocol.transport
+        self._socket = transport.get_extra_info("socket")._sock
+        self._socket.setsockopt(1, SO_TIMESTAMPNS, 1)
+        transport._loop._remove_reader(transport._sock_fd)
+        sender: Any = pc.getTransceivers()[0].sender
+        self._ssrc: int = sender._ssrc
+        codec = pc.getTransceivers()[0]._codecs[0]
+        self._payload_type = int(codec.payloadType or 0)
+        self._tail = _extensions(sender)
+
+    def packet(self, payload: bytes, number: int) -> bytes:
+        """An encrypted packet of 20 ms."""
+        has_extensions = 0x10 if self._tail else 0
+        header = _RTP.pack(
+            0x80 | has_extensions, self._payload_type, number & 0xFFFF,
+            number * FRAME_SAMPLES & 0xFFFFFFFF, self._ssrc,
+        )  # fmt: skip
+        data: bytes = self._dtls._tx_srtp.protect(header + self._tail + payload)
+        return data
+
+    def send(self, data: bytes) -> None:
+        try:
+            self._socket.sendto(data, self._address)
+        except OSError:
+            # Full, or closed while it was under way: lost, as on any network.
+            return
+
+    def take(self, arrivals: Arrivals) -> None:
+        """Everything that has come."""
+        receive = self._socket.recvmsg
+        while True:
+            try:
+                data, notes, _, sender = receive(MAX_BYTES, MAX_NOTE_BYTES)
+            except OSError:
+                return
+            if 127 < data[0] < 192:
+                if not 192 <= data[1] <= 223 and notes:
+                    seconds, nanoseconds = _TIMESPEC.unpack(notes[0][2])
+                    arrivals.note(data, seconds + nanoseconds / 1e9)
+            else:
+                # ICE and DTLS go on as ever.
+                self._protocol.datagram_received(data, sender)
+
+    def report(self, arrivals: Arrivals) -> None:
+        """Tell the agent that nothing got lost."""
+        about = RtcpReceiverInfo(
+            ssrc=arrivals.ssrc, fraction_lost=0, packets_lost=0, highest_sequence=arrivals.sequence,
+            jitter=0, lsr=0, dlsr=0,
+        )  # fmt: skip
+        report = RtcpRrPacket(ssrc=self._ssrc, reports=[about])
+        self.send(self._dtls._tx_srtp.protect_rtcp(bytes(report)))
+
+
+def _extensions(sender: Any) -> bytes:
+    """The header extensions that aiortc sends with every packet."""
+    packet = RtpPacket()
+    packet.extensions.mid = sender._RTCRtpSender__mid
+    packet.extensions.audio_level = (False, 30)
+    packet.extensions.abs_send_time = 0
+    return packet.serialize(sender._RTCRtpSender__rtp_header_extensions_map)[_RTP.size :]
