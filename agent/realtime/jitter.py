@@ -10,7 +10,9 @@ missing packet is worth waiting for (`reordering`)::
 
 On a clean path the delay is nothing at all, and after a burst it is nothing again with the next packet.
 How long a piece lasts is told by the time stamps, so a gap keeps its length: what was lost is to be made up
-(`Lost`), what was not sent is silence (`Silence`).
+(`Lost`), what was not sent is silence (`Silence`). What was not sent for a few packets is made up, too: a
+sender that stalled left something out there, and after the comfort noise of one that was silent the decoder
+makes up more of that.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from agent.realtime.reordering import MAX_WAIT_MS, ReorderingWait
 #: A gap that lasts longer is left out but for its beginning: it was an outage or a pause, and nobody is
 #: helped by silence after the fact. The reader sees it in the positions.
 MAX_FILL_MS = 700.0
-#: How much of a loss is made up from the sound before it; what follows is silence.
+#: How much is made up from the sound before it; what follows is silence.
 MAX_CONCEALED_MS = 100.0
 
 #: RFC 3550, appendix A.1: a packet that much ahead or behind begins a new stream if the next one follows it.
@@ -312,9 +314,12 @@ class JitterBuffer:
         else:
             # The packet can tell something about what was right before it.
             last = min(packet.ticks, lost) if lost == gap else 0
-            lost -= last
-            silent = gap - last - min(lost, self._max_concealed)
-            lost -= max(0, lost - self._max_concealed)
+            lost = min(lost - last, self._max_concealed)
+            silent = gap - last - lost
+        self.counts.lost_ms += (lost + last) / self._per_ms
+        self.counts.silent_ms += silent / self._per_ms
+        if silent <= self._max_concealed:
+            lost, silent = lost + silent, 0
         at = self._position
         pieces: list[Piece] = []
         if lost:
@@ -323,8 +328,6 @@ class JitterBuffer:
             pieces.append(Silence(at + lost, silent))
         if last:
             pieces.append(Lost(at + lost + silent, last, packet.payload))
-        self.counts.lost_ms += (lost + last) / self._per_ms
-        self.counts.silent_ms += silent / self._per_ms
         return pieces
 
     def _count_held(self, held_ms: float) -> None:

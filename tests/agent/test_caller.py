@@ -224,6 +224,7 @@ async def stand_in(client: ServiceClient, room: str) -> AsyncIterator[AudioSourc
         yield source
 
 
+@pytest.mark.alone
 @pytest.mark.asyncio(loop_scope="session")
 async def test_what_is_heard_and_said_is_on_one_clock(engines: Engines) -> None:
     now_s = asyncio.get_running_loop().time

@@ -48,6 +48,7 @@ def said(result: Result) -> str:
     return " ".join(result.output.split())
 
 
+@pytest.mark.alone
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_call_shows_both_sides_and_saves_the_answer(engines: Engines, tmp_path: Path) -> None:
     settings = load_settings(environ={}, overrides=["server.port=0", "agents.leave_timeout_s=1"]).settings
@@ -68,6 +69,7 @@ async def test_a_call_shows_both_sides_and_saves_the_answer(engines: Engines, tm
         assert file.getnframes() > file.getframerate()
 
 
+@pytest.mark.alone
 @pytest.mark.asyncio(loop_scope="session")
 async def test_replay_fails_where_one_expectation_does(engines: Engines, tmp_path: Path) -> None:
     (tmp_path / QUESTION.name).write_bytes(QUESTION.read_bytes())

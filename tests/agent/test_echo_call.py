@@ -76,6 +76,7 @@ class Room:
             await self._changed.wait()
 
 
+@pytest.mark.alone
 async def test_an_echo_does_not_interrupt_and_a_person_over_it_does(engines: Engines) -> None:
     voice = await engines.voice(None, None)
     pieces = [pcm async for pcm in voice.synthesize("Stop, please, that is enough, stop talking now.")]

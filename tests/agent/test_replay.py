@@ -227,6 +227,7 @@ def test_reports_say_what_failed_and_survive_odd_characters() -> None:
 # ---- playing
 
 
+@pytest.mark.alone
 @pytest.mark.asyncio(loop_scope="session")
 async def test_samples_played_to_real_agents_pass(engines: Engines, tmp_path: Path) -> None:
     languages = engines.stt.info.languages

@@ -116,6 +116,7 @@ async def question(engines: Engines, text: str) -> Pcm:
     return Pcm(np.concatenate([p.samples for p in pieces]), pieces[0].rate_hz)
 
 
+@pytest.mark.alone
 async def test_a_dispatched_agent_greets_hears_and_answers_aloud(engines: Engines) -> None:
     async with service(engines) as (_, client), caller(client, "lobby") as ada:
         response = await client.post("/agents", json={"room": "lobby", "metadata": {"ticket": 7}})
@@ -373,6 +374,7 @@ async def test_a_room_that_cannot_be_reached_is_said_so(engines: Engines) -> Non
         assert "pk_live_x" not in response.text
 
 
+@pytest.mark.alone
 async def test_the_vendors_own_client_calls_the_agent(engines: Engines) -> None:
     async with service(engines) as (_, client):
         access = (await client.post("/tokens", json={"room": "lobby"})).json()

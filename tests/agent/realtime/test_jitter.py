@@ -182,6 +182,14 @@ def test_a_pause_in_which_nothing_was_sent_is_silence_as_long_as_it_was():
     assert pieces[2:] == [Silence(2 * FRAME, 19 * FRAME), Sound(21 * FRAME, FRAME, b"!")]
 
 
+def test_what_a_sender_that_stalled_left_out_is_made_up():
+    buffer = JitterBuffer(48_000)
+    resumed = Packet(1, 2, 5 * FRAME, FRAME, b"!")
+    pieces = run([(0.0, packet(0)), (20.0, packet(1)), (100.0, resumed)], buffer)
+    assert pieces[2:] == [Lost(2 * FRAME, 3 * FRAME), Sound(5 * FRAME, FRAME, b"!")]
+    assert (buffer.counts.lost_ms, buffer.counts.silent_ms) == (0, 60)
+
+
 def test_a_packet_lost_before_a_pause_is_made_up_and_the_pause_is_silent():
     resumed = Packet(1, 3, 12 * FRAME, FRAME, b"!")
     pieces = run([(0.0, packet(0)), (20.0, packet(1)), (240.0, resumed)])
@@ -195,8 +203,8 @@ def test_padding_takes_its_place_and_is_not_heard():
     assert pieces == [Sound(0, FRAME, packet(0).payload), Sound(FRAME, FRAME, b"!")]
 
 
-def test_what_cannot_be_understood_leaves_silence():
-    assert told(run([(0.0, packet(0)), (20.0, packet(1, ticks=0)), (40.0, packet(2))])) == "0_2"
+def test_what_cannot_be_understood_is_made_up():
+    assert told(run([(0.0, packet(0)), (20.0, packet(1, ticks=0)), (40.0, packet(2))])) == "0~2"
 
 
 def test_packets_of_changing_length_follow_one_another():
