@@ -14,9 +14,11 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -78,6 +80,22 @@ class Job(Generic[T]):
         return self.result.result()
 
 
+@asynccontextmanager
+async def when(event: asyncio.Event, call: Callable[[], None]) -> AsyncIterator[None]:
+    """As long as the block lasts: call `call` once `event` is set."""
+
+    async def waiting() -> None:
+        await event.wait()
+        call()
+
+    task = asyncio.create_task(waiting())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
 class JobQueue:
     """`workers` threads and at most `max_waiting` jobs that wait for one of them. Safe from any thread."""
 
@@ -103,15 +121,38 @@ class JobQueue:
         """Whether a job would start at once."""
         return not self.waiting and self._running < self._workers
 
-    async def run(self, call: Callable[[], T], *, decisive: bool = True) -> T:
+    async def run(
+        self, call: Callable[[], T], *, decisive: bool = True, wanted: asyncio.Event | None = None
+    ) -> T:
         """Run `call` on a thread and return what it returns.
+
+        With `wanted` the job is speculative, whatever `decisive` says, until that is set; where the queue has
+        no place for it before, it is queued again then.
 
         Cancelling the caller drops a job that still waits; one that already runs finishes unseen. Raises
         `EngineBusyError` when the queue is full, and `EngineError` for anything that `call` raises.
         """
+        if wanted is None:
+            return await self._run(call, decisive=decisive)
+        if not wanted.is_set():
+            try:
+                return await self._run_ahead(call, wanted)
+            except EngineBusyError:
+                await wanted.wait()
+        return await self._run(call, decisive=True)
+
+    async def _run(self, call: Callable[[], T], *, decisive: bool) -> T:
         job = self.submit(call, decisive=decisive)
         try:
             return await job.wait()
+        finally:
+            self.drop(job)
+
+    async def _run_ahead(self, call: Callable[[], T], wanted: asyncio.Event) -> T:
+        job = self.submit(call, decisive=False)
+        try:
+            async with when(wanted, partial(self.hurry, job)):
+                return await job.wait()
         finally:
             self.drop(job)
 

@@ -150,7 +150,7 @@ class Speech:
         first = True
         if not self._mute:
             try:
-                async with aclosing(self._voice.synthesize(spoken)) as audio:
+                async with aclosing(self._voice.synthesize(spoken, wanted=self._gate)) as audio:
                     while (pcm := await self._in_time(audio)) is not None:
                         if not self.audible:
                             self.audible = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,8 +28,10 @@ class TextToSpeech(Protocol):
     @property
     def info(self) -> EngineInfo: ...
 
-    def synthesize(self, text: str) -> AsyncGenerator[Pcm, None]:
+    def synthesize(self, text: str, *, wanted: asyncio.Event | None = None) -> AsyncGenerator[Pcm, None]:
         """Speak one clause; yields audio, `SpokenPcm` where it can, as soon as there is some.
+
+        With `wanted`, whatever is waited for elsewhere goes first until that is set.
 
         Text with nothing to say (empty, punctuation only) yields nothing. Closing the iterator cancels the
         rest. Raises `EngineError` when the voice fails, `EngineBusyError` when its queue is full.

@@ -12,6 +12,7 @@ from prometheus_client import Counter, Gauge
 
 from pipelines.audio import Pcm
 from pipelines.base import EngineInfo
+from pipelines.jobs import when
 from pipelines.tts.base import TextToSpeech
 
 _LOOKUPS = Counter(
@@ -25,6 +26,15 @@ _BYTES = Gauge("voice_agent_tts_cache_bytes", "Audio of phrases kept in memory")
 MAX_CHARS = 80
 #: Of one voice: about eight minutes of speech at 16 kHz.
 MAX_BYTES = 16 * 1024 * 1024
+
+
+class _Making:
+    """A phrase that one call synthesises, for itself and for whoever asks meanwhile."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        #: Set as soon as one of them waits to hear it.
+        self.wanted = asyncio.Event()
 
 
 class PhraseCache:
@@ -42,22 +52,24 @@ class PhraseCache:
         self._max_chars = max_chars
         self._kept: OrderedDict[str, tuple[Pcm, ...]] = OrderedDict()
         self._bytes = 0
-        #: A lock for each phrase that is being synthesised, and no longer than that.
-        self._making: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        #: The phrases that are being synthesised.
+        self._making: WeakValueDictionary[str, _Making] = WeakValueDictionary()
 
     @property
     def info(self) -> EngineInfo:
         return self._voice.info
 
-    async def synthesize(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def synthesize(
+        self, text: str, *, wanted: asyncio.Event | None = None
+    ) -> AsyncGenerator[Pcm, None]:
         """See `TextToSpeech.synthesize`."""
         if len(text) > self._max_chars and text not in self:
             _LOOKUPS.labels("long").inc()
-            async with aclosing(self._voice.synthesize(text)) as audio:
+            async with aclosing(self._voice.synthesize(text, wanted=wanted)) as audio:
                 async for pcm in audio:
                     yield pcm
             return
-        for pcm in await self._phrase(text):
+        for pcm in await self._phrase(text, wanted):
             yield pcm
 
     def __contains__(self, text: str) -> bool:
@@ -66,7 +78,7 @@ class PhraseCache:
 
     async def prepare(self, text: str) -> float:
         """Keep `text`, however long it is, before somebody waits for it; returns its length in ms."""
-        return sum(pcm.duration_ms for pcm in await self._phrase(text))
+        return sum(pcm.duration_ms for pcm in await self._phrase(text, asyncio.Event()))
 
     async def close(self) -> None:
         """Drop everything and close the voice. Idempotent."""
@@ -74,15 +86,22 @@ class PhraseCache:
         self._count(-self._bytes)
         await self._voice.close()
 
-    async def _phrase(self, text: str) -> tuple[Pcm, ...]:
+    async def _phrase(self, text: str, wanted: asyncio.Event | None) -> tuple[Pcm, ...]:
         if (kept := self._find(text)) is not None:
             return kept
-        lock = self._making.setdefault(text, asyncio.Lock())
-        async with lock:
+        making = self._making.setdefault(text, _Making())
+        if wanted is None or wanted.is_set():
+            making.wanted.set()
+            return await self._make(text, making)
+        async with when(wanted, making.wanted.set):
+            return await self._make(text, making)
+
+    async def _make(self, text: str, making: _Making) -> tuple[Pcm, ...]:
+        async with making.lock:
             if (kept := self._find(text)) is not None:
                 return kept
             _LOOKUPS.labels("miss").inc()
-            async with aclosing(self._voice.synthesize(text)) as audio:
+            async with aclosing(self._voice.synthesize(text, wanted=making.wanted)) as audio:
                 made = tuple([pcm async for pcm in audio])
             self._keep(text, made)
             return made

@@ -77,12 +77,12 @@ class PiperEngine:
     def info(self) -> EngineInfo:
         return self._info
 
-    async def synthesize(self, text: str) -> AsyncIterator[Pcm]:
+    async def synthesize(self, text: str, *, wanted: asyncio.Event | None = None) -> AsyncIterator[Pcm]:
         """See `TextToSpeech.synthesize`; yields one piece of audio a sentence."""
         for piece in _pieces(text):
             audio = self._speak(piece)
             # One job a sentence: closing the iterator cancels the rest, and calls take turns.
-            while (pcm := await self._jobs.run(partial(next, audio, None))) is not None:
+            while (pcm := await self._jobs.run(partial(next, audio, None), wanted=wanted)) is not None:
                 yield pcm
 
     async def close(self) -> None:

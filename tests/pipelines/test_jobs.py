@@ -124,6 +124,38 @@ async def test_a_guess_that_somebody_waits_for_now_goes_first(queue: JobQueue, g
     assert guess.decisive
 
 
+async def test_what_is_made_ahead_gives_way_until_it_is_wanted(queue: JobQueue, gate: Gate) -> None:
+    ran: list[str] = []
+    wanted = asyncio.Event()
+    ahead = asyncio.create_task(queue.run(lambda: ran.append("ahead"), wanted=wanted))
+    await asyncio.sleep(0)
+    guess = await submit(queue, lambda: ran.append("guess"), decisive=False)
+    wanted.set()
+    while not queue._urgent:
+        await asyncio.sleep(0)
+    gate.opened.set()
+    await asyncio.gather(ahead, guess)
+    assert ran == ["ahead", "guess"]
+
+
+async def test_what_is_made_ahead_and_found_no_place_is_made_once_it_is_wanted(
+    queue: JobQueue, gate: Gate
+) -> None:
+    ran: list[str] = []
+    wanted = asyncio.Event()
+    refused = outcomes("refused")
+    ahead = asyncio.create_task(queue.run(lambda: ran.append("ahead"), wanted=wanted))
+    await asyncio.sleep(0)
+    waited_for = [await submit(queue, lambda: ran.append("waited for"), decisive=True) for _ in range(2)]
+    assert outcomes("refused") == refused + 1
+    gate.opened.set()
+    await asyncio.gather(*waited_for)
+    assert not ahead.done()
+    wanted.set()
+    await ahead
+    assert ran == ["waited for", "waited for", "ahead"]
+
+
 async def test_one_job_may_be_waited_for_by_many_and_outlives_any_of_them(
     queue: JobQueue, gate: Gate
 ) -> None:

@@ -31,14 +31,18 @@ class Tones:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.wanted: asyncio.Event | None = None
         self.made = asyncio.Event()
 
     @property
     def info(self) -> EngineInfo:
         return EngineInfo("tts", "tones", "tones", "test", ("en",))
 
-    async def synthesize(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def synthesize(
+        self, text: str, *, wanted: asyncio.Event | None = None
+    ) -> AsyncGenerator[Pcm, None]:
         self.asked.append(text)
+        self.wanted = wanted
         samples = np.full(len(text) * self.MS_A_LETTER * 16, 1000, np.int16)
         yield Pcm(samples, 16_000)
         self.made.set()
@@ -48,7 +52,9 @@ class Tones:
 
 
 class Hanging(Tones):
-    async def synthesize(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def synthesize(
+        self, text: str, *, wanted: asyncio.Event | None = None
+    ) -> AsyncGenerator[Pcm, None]:
         self.asked.append(text)
         await asyncio.Event().wait()
         yield Pcm(np.zeros(1, np.int16), 16_000)
@@ -148,6 +154,7 @@ async def test_before_the_gate_opens_a_bounded_part_is_made_and_nothing_sounds()
         for _ in range(20):
             await asyncio.sleep(0)
         assert len(voice.asked) == 2
+        assert voice.wanted is reply.gate, "until then others go first"
         assert playout.queued_ms == 0
         assert seen.events == ["clause", "audio"]
         reply.gate.set()

@@ -322,7 +322,9 @@ class BrokenVoice:
     def info(self) -> EngineInfo:
         return EngineInfo("tts", "broken", "broken", "test")
 
-    async def synthesize(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def synthesize(
+        self, text: str, *, wanted: asyncio.Event | None = None
+    ) -> AsyncGenerator[Pcm, None]:
         raise EngineError("out of order")
         yield Pcm(np.zeros(0, np.int16), 1)
 

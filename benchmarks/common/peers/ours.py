@@ -56,7 +56,12 @@ class FreeSpeechToText:
 class FreeTextToSpeech:
     info = EngineInfo("tts", "free", "free", "the benchmark's", ("en",))
 
-    async def synthesize(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def synthesize(
+        self,
+        text: str,
+        *,
+        wanted: asyncio.Event | None = None,  # noqa: ARG002
+    ) -> AsyncGenerator[Pcm, None]:
         if len(samples := buzz(text)):
             yield Pcm(samples, RATE_HZ)
 

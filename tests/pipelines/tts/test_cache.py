@@ -19,14 +19,18 @@ class Counting:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.go_on = asyncio.Event()
+        self.wanted: asyncio.Event | None = None
         self.go_on.set()
 
     @property
     def info(self) -> EngineInfo:
         return EngineInfo("tts", "counting", "counting", "test")
 
-    async def synthesize(self, text: str) -> AsyncGenerator[Pcm, None]:
+    async def synthesize(
+        self, text: str, *, wanted: asyncio.Event | None = None
+    ) -> AsyncGenerator[Pcm, None]:
         self.asked.append(text)
+        self.wanted = wanted
         for _ in range(2):
             yield Pcm(np.zeros(25, np.int16), 16_000)
             await self.go_on.wait()
@@ -80,6 +84,21 @@ async def test_two_calls_that_want_the_same_share_it() -> None:
     inner = Counting()
     voice = PhraseCache(inner)
     assert await asyncio.gather(*(say(voice, "a") for _ in range(5))) == [2] * 5
+    assert inner.asked == ["a"]
+
+
+async def test_a_phrase_made_ahead_is_waited_for_as_soon_as_anybody_does() -> None:
+    inner = Counting()
+    voice = PhraseCache(inner)
+    inner.go_on.clear()
+    ahead = asyncio.create_task(voice.prepare("a"))
+    while inner.wanted is None:
+        await asyncio.sleep(0)
+    assert not inner.wanted.is_set()
+    waited_for = asyncio.create_task(say(voice, "a"))
+    await inner.wanted.wait()
+    inner.go_on.set()
+    await asyncio.gather(ahead, waited_for)
     assert inner.asked == ["a"]
 
 

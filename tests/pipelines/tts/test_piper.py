@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -80,6 +81,21 @@ async def test_words_are_counted_through_all_sentences(piper: PiperEngine) -> No
 
 async def test_one_piece_a_sentence(piper: PiperEngine) -> None:
     assert len([pcm async for pcm in piper.synthesize("One sentence. Another one. And a third.")]) == 3
+
+
+async def test_what_is_waited_for_is_spoken_before_what_is_prepared(piper: PiperEngine) -> None:
+    spoken: list[str] = []
+
+    async def speak_it(what: str, wanted: asyncio.Event | None) -> None:
+        async for _ in piper.synthesize("A long sentence that somebody may or may not hear.", wanted=wanted):
+            spoken.append(what)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(12):
+            tasks.create_task(speak_it("draft", asyncio.Event()))
+        await asyncio.sleep(0)
+        tasks.create_task(speak_it("reply", None))
+    assert spoken.index("reply") < 6, "only what was being spoken already may come before"
 
 
 async def test_a_voice_by_path_and_its_pace(models_folder: Path, store: ModelStore) -> None:
