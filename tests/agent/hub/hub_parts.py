@@ -59,3 +59,24 @@ def token(hub: RunningHub, **change: Any) -> str:
 
 def metric(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+@asynccontextmanager
+async def a_pair_that_notices_nothing(hub: RunningHub) -> AsyncIterator[None]:
+    """Two clients whose room works before and after, and where nobody else was seen."""
+    async with client(hub) as one, client(hub) as two:
+        await one.read()
+        two_id = (await two.read())["peerId"]
+        await one.subscribe("pair")
+        await two.subscribe("pair")
+        assert (await one.read())["joined"] == [{"peerId": two_id}]
+        yield
+        for number in range(3):
+            await two.write(type="publish", channel="pair", data=number)
+            assert await one.read() == {
+                "type": "message",
+                "channel": "pair",
+                "from": two_id,
+                "data": number,
+            }
+        assert len(hub.hub.rooms.members("pair")) == 2

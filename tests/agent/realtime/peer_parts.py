@@ -273,3 +273,8 @@ class Cable:
                 await writer.drain()
         if near not in self._stranded:
             writer.close()
+
+
+async def both_hear(alice: Participant, bob: Participant) -> None:
+    await alice.hears("bob", 1000)
+    await bob.hears("alice", 440)
