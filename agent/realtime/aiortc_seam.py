@@ -1,4 +1,4 @@
-"""Every reach into aiortc's private parts but those into ICE, which are in `ice_seam`.
+"""Every reach into aiortc's private parts but those in `ice_seam` and, to send sound, `sending_seam`.
 
 Checked with aiortc 1.14 to 1.16; tests/agent/realtime/test_aiortc_seam.py guards it. Each function says what
 it needs it for and what goes wrong without it.
@@ -7,13 +7,10 @@ it needs it for and what goes wrong without it.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-import av
-import numpy as np
 from aiortc import (
     MediaStreamTrack,
     RTCPeerConnection,
@@ -71,44 +68,6 @@ class _NewestFrames(asyncio.Queue[Any]):
             self.get_nowait()
             DROPPED_FRAMES.inc()
         self.put_nowait(item)
-
-
-def use_fast_audio_level() -> None:
-    """Replace the loudness that goes with every packet sent, a Python loop over all samples, by numpy.
-
-    It was the largest single cost of a call.
-    """
-    rtp.compute_audio_level_dbov = audio_level_dbov
-
-
-def encode_at_once(sender: RTCRtpSender) -> None:
-    """Encode sound where it is fetched, in a fifth of a millisecond.
-
-    aiortc hands every frame to a thread and waits for it, which costs more than the work; and where all
-    threads of the default executor are busy with something else, the voice falters.
-    """
-    sender._RTCRtpSender__loop = _AtOnce()  # type: ignore[attr-defined]
-
-
-class _AtOnce:
-    """The one method of an event loop that a sender calls."""
-
-    def run_in_executor(self, _executor: None, work: Callable[..., Any], *args: Any) -> Awaitable[Any]:
-        async def done() -> Any:
-            # Between two frames others have their turn, and the sender can be cancelled.
-            await asyncio.sleep(0)
-            return work(*args)
-
-        return done()
-
-
-def audio_level_dbov(frame: av.AudioFrame) -> int:
-    """Loudness of the first plane of an s16 frame as RFC 6464 carries it: 0 is full scale, -127 silence."""
-    samples = np.frombuffer(memoryview(frame.planes[0]), np.int16).astype(np.float64)
-    if not len(samples):
-        return -127
-    rms = math.sqrt(float(np.dot(samples, samples)) / frame.samples) / 32767.0
-    return round(min(0.0, max(-127.0, 20.0 * math.log10(rms)))) if rms > 0 else -127
 
 
 def ask_for_fec() -> None:

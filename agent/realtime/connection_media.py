@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCRtpTransceiver
 
 from agent.realtime import aiortc_seam, sdp
+from agent.realtime.encoding import Wishes
+from agent.realtime.sending_seam import Mouth
 from agent.realtime.tracks import Outgoing, OutgoingTrack
 
 #: A section that once carried a track is used again only when there are so many; see `_free_section`.
@@ -49,10 +51,13 @@ class ConnectionMedia:
         self._sections: dict[Outgoing, RTCRtpTransceiver] = {}
         #: One for each section that ever sent.
         self._tracks: dict[RTCRtpTransceiver, OutgoingTrack] = {}
+        #: Those of sound among them.
+        self._mouths: dict[RTCRtpTransceiver, Mouth] = {}
         #: Sections in which something ended since the last agreement.
         self._ended: list[RTCRtpTransceiver] = []
         self._received: dict[RTCRtpTransceiver, ReceivedTrack] = {}
         self._msids: dict[str, sdp.Msid] = {}
+        self._fmtps: dict[str, dict[str, str]] = {}
         pc.on("track", self._track_announced)
 
     def receiving_direction(self, kind: str) -> str:
@@ -124,8 +129,8 @@ class ConnectionMedia:
         aiortc_seam.set_track_id(track, outgoing.track_id)
         # Also where it is there already: the sender remembers the name it had then.
         section.sender.replaceTrack(track)
-        if outgoing.kind == "audio":
-            aiortc_seam.encode_at_once(section.sender)
+        if outgoing.kind == "audio" and section not in self._mouths:
+            self._mouths[section] = Mouth(section.sender)
         aiortc_seam.set_stream_id(section.sender, outgoing.stream_id)
         section.direction = _with_sending(section.direction)
         self._sections[outgoing] = section
@@ -142,6 +147,7 @@ class ConnectionMedia:
         """The other side's description is about to be applied."""
         # aiortc announces tracks while it applies the description, and says nothing of streams.
         self._msids = sdp.msids_by_mid(text)
+        self._fmtps = sdp.opus_parameters_by_mid(text)
 
     async def agreed(self) -> None:
         """Offer and answer are both in force."""
@@ -149,6 +155,8 @@ class ConnectionMedia:
             section = self._ended.pop()
             if section not in self._sections.values():
                 await aiortc_seam.say_bye(section.sender)
+        for section, mouth in self._mouths.items():
+            mouth.wishes = Wishes.of(self._fmtps.get(section.mid or "", {}))
         for section in self._pc.getTransceivers():
             if section.receiver.track is None or section.kind not in self._receives_kinds:
                 continue

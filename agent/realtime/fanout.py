@@ -8,10 +8,10 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import av
-from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 from prometheus_client import Counter
 
+from agent.realtime.encoding import FedTrack, Sink, SoundStream
 from agent.realtime.playout import FRAME_SAMPLES, RATE_HZ, Block
 
 DROPPED_FRAMES = Counter(
@@ -19,8 +19,8 @@ DROPPED_FRAMES = Counter(
     "20 ms frames of the agent's voice that a connection fetched too late to be sent",
 )
 
-#: Frames that wait for one connection: the five that the clock catches up on after it was held up for
-#: 100 ms (`Pacer`), and three for a busy encoder. Whoever keeps up never has more than one waiting.
+#: Frames that wait for one reader: what the clock catches up on after it was held up (`Pacer`), and some for
+#: a busy encoder. Whoever keeps up never has more than one waiting.
 MAX_TRACK_FRAMES = 8
 
 
@@ -37,9 +37,9 @@ class _Frame:
 
 
 class Fanout:
-    """Hands blocks to the tracks that are being read.
+    """Hands blocks to the tracks that are fed, at once, and to those that are read.
 
-    `played_samples` counts pushed audio that at least one track has taken (or was too late to take),
+    `played_samples` counts pushed audio that at least one track has sent or taken (or was too late to take),
     `in_flight_samples` what waits in a track. `on_change` is called when either changes.
     """
 
@@ -48,6 +48,7 @@ class Fanout:
         self.in_flight_samples = 0
         self._on_change = on_change
         self._pts = 0
+        self._stream = SoundStream()
         self._tracks: set[SourceTrack] = set()
         self._closed = False
 
@@ -61,12 +62,28 @@ class Fanout:
         return track
 
     def send(self, block: Block) -> None:
-        """Hand `block` to every track being read; one that is MAX_TRACK_FRAMES behind loses its oldest."""
+        """Hand `block` to every listening track; one that is MAX_TRACK_FRAMES behind loses its oldest."""
         frame = _Frame(block, self._pts)
         self._pts += FRAME_SAMPLES
+        sinks = [track.sink for track in self._tracks if track.sink is not None]
+        if sinks:
+            sound = self._stream.sound(block.samples, frame.pts)
+            for sink in sinks:
+                frame.taken |= sink(sound)
+            if frame.taken:
+                self.played_samples += block.audio_samples
+                self._on_change()
         listening = [track for track in self._tracks if track.listening]
         if listening:
-            self.in_flight_samples += block.audio_samples
+            self._queue(frame, listening)
+
+    def skip(self, frames: int) -> None:
+        """So many frames' time passed in which nothing was sent."""
+        self._pts += frames * FRAME_SAMPLES
+
+    def _queue(self, frame: _Frame, listening: list[SourceTrack]) -> None:
+        if not frame.taken:
+            self.in_flight_samples += frame.block.audio_samples
         frame.holders = len(listening)
         for track in listening:
             if len(track.frames) >= MAX_TRACK_FRAMES:
@@ -117,8 +134,8 @@ class Fanout:
         self._on_change()
 
 
-class SourceTrack(MediaStreamTrack):
-    """One connection's view of the voice. It plays from the first `recv` on, so it never holds old audio."""
+class SourceTrack(FedTrack):
+    """One connection's view of the voice. It plays from `feed` or the first `recv` on, never old audio."""
 
     kind = "audio"
 
@@ -128,6 +145,11 @@ class SourceTrack(MediaStreamTrack):
         self.frames: deque[_Frame] = deque()
         self.wake = asyncio.Event()
         self._fanout = fanout
+
+    def feed(self, sink: Sink | None) -> None:
+        if self.readyState == "live":
+            super().feed(sink)
+            self.listening = False
 
     async def recv(self) -> av.AudioFrame:
         """The next 20 ms: 48 kHz mono s16. Raises `MediaStreamError` once stopped, also to a pending call."""
@@ -146,5 +168,6 @@ class SourceTrack(MediaStreamTrack):
 
     def stop(self) -> None:
         super().stop()
+        self.sink = None
         self._fanout.forget(self)
         self.wake.set()

@@ -1,9 +1,10 @@
-"""The Opus decoder of libopus, with what a lossy path needs and FFmpeg does not pass on.
+"""The Opus decoder and encoder of libopus, with what a lossy path needs and FFmpeg does not pass on.
 
 libavcodec decodes packets and nothing else: not what a packet says about a lost one before it (in-band FEC),
-not at 16 kHz. libopus itself is there all the same: aiortc's own Opus is PyAV's, whose wheels carry it, and a
-PyAV built from source is linked to the system's. The bindings on PyPI look for the system's library alone and
-carry none. So the few functions needed are called here.
+not at 16 kHz. Its encoder is not told of losses while it works. libopus itself is there all the same:
+aiortc's own Opus is PyAV's, whose wheels carry it, and a PyAV built from source is linked to the system's.
+The bindings on PyPI look for the system's library alone and carry none. So the few functions needed are
+called here.
 """
 
 from __future__ import annotations
@@ -27,6 +28,26 @@ STEP_TICKS = CLOCK_HZ // 400
 MAX_PACKET_TICKS = CLOCK_HZ * 120 // 1000
 
 Pcm16 = NDArray[np.int16]
+
+#: What `OpusEncoder` takes at a time: 20 ms.
+FRAME_SAMPLES = CLOCK_HZ // 50
+#: The largest packet of one frame (RFC 6716, 3.2.1).
+MAX_FRAME_BYTES = 1275
+
+#: How much work is done for each bit, 0 to 10. Speech at 40 kbit/s and 2 comes out as close to the original
+#: as at 32 kbit/s and 9, which is what browsers send, for half the work (105 instead of 190 µs a frame); at 1
+#: it is three quarters of that, and audibly rougher.
+COMPLEXITY = 2
+
+# opus_defines.h
+_APPLICATION_VOIP, _SIGNAL_VOICE = 2048, 3001
+_SET_BITRATE, _SET_COMPLEXITY, _SET_INBAND_FEC, _SET_PACKET_LOSS_PERC, _SET_SIGNAL = (
+    4002,
+    4010,
+    4012,
+    4014,
+    4024,
+)
 
 _SILK_MS, _HYBRID_MS, _CELT_MS = (10.0, 20.0, 40.0, 60.0), (10.0, 20.0), (2.5, 5.0, 10.0, 20.0)
 
@@ -97,6 +118,52 @@ class OpusDecoder:
         return out
 
 
+class OpusEncoder:
+    """Mono speech at 48 kHz to packets of 20 ms. A call takes some 0.1 ms.
+
+    With `fec` packets tell of the one before them as far as `loss_percent` makes it worth its bits.
+    """
+
+    def __init__(self, bit_rate: int, *, fec: bool) -> None:
+        self._opus = library()
+        self._state = ctypes.create_string_buffer(self._opus.opus_encoder_get_size(1))
+        if self._opus.opus_encoder_init(self._state, CLOCK_HZ, 1, _APPLICATION_VOIP) != 0:
+            raise OpusError("libopus made no encoder")
+        self._set(_SET_SIGNAL, _SIGNAL_VOICE)
+        self._set(_SET_COMPLEXITY, COMPLEXITY)
+        self._set(_SET_BITRATE, bit_rate)
+        self._set(_SET_INBAND_FEC, int(fec))
+        self._loss_percent = 0
+        self._packet = ctypes.create_string_buffer(MAX_FRAME_BYTES)
+
+    @property
+    def loss_percent(self) -> int:
+        """How many packets are expected to be lost."""
+        return self._loss_percent
+
+    @loss_percent.setter
+    def loss_percent(self, percent: int) -> None:
+        if percent != self._loss_percent:
+            self._set(_SET_PACKET_LOSS_PERC, percent)
+            self._loss_percent = percent
+
+    def encode(self, samples: Pcm16) -> bytes:
+        """The packet of the next `FRAME_SAMPLES` samples. `ValueError` if they are not as many."""
+        if samples.shape != (FRAME_SAMPLES,) or samples.dtype != np.int16 or not samples.flags.c_contiguous:
+            raise ValueError(f"an Opus frame is {FRAME_SAMPLES} contiguous samples of 16 bits")
+        size = self._opus.opus_encode(
+            self._state, samples.ctypes.data, FRAME_SAMPLES, self._packet, MAX_FRAME_BYTES
+        )
+        if size < 0:
+            raise OpusError(self._opus.opus_strerror(size).decode())
+        return ctypes.string_at(self._packet, size)
+
+    def _set(self, request: int, value: int) -> None:
+        error = self._opus.opus_encoder_ctl(self._state, request, ctypes.c_int32(value))
+        if error != 0:
+            raise OpusError(f"setting {request} to {value}: {self._opus.opus_strerror(error).decode()}")
+
+
 def has_fec(payload: bytes) -> bool:
     """Whether a packet of one frame, as those of calls are, tells of the packet before it.
 
@@ -142,6 +209,17 @@ def _declared(opus: ctypes.PyDLL) -> ctypes.PyDLL:
         ctypes.c_void_p,
         ctypes.c_int,
         ctypes.c_int,
+    ]
+    opus.opus_encoder_get_size.argtypes = [ctypes.c_int]
+    opus.opus_encoder_init.argtypes = [ctypes.c_char_p, ctypes.c_int32, ctypes.c_int, ctypes.c_int]
+    # Of a function with any number of arguments only those before are declared.
+    opus.opus_encoder_ctl.argtypes = [ctypes.c_char_p, ctypes.c_int]
+    opus.opus_encode.argtypes = [
+        ctypes.c_char_p,
+        ctypes.c_void_p,
+        ctypes.c_int,
+        ctypes.c_char_p,
+        ctypes.c_int32,
     ]
     opus.opus_strerror.argtypes = [ctypes.c_int]
     opus.opus_strerror.restype = ctypes.c_char_p

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, TypeAlias, overload
 
 from prometheus_client import Counter
 
-from agent.realtime import aiortc_seam
+from agent.realtime import aiortc_seam, sending_seam
 from agent.realtime.backoff import Backoff
 from agent.realtime.codes import FATAL_CODES
 from agent.realtime.credentials import TokenProvider
@@ -116,7 +116,7 @@ class Peer:
         self._roster_wait = RosterWait(ask=self._ask_for_roster, give_up=self._without_roster)
 
     async def __aenter__(self) -> Self:
-        aiortc_seam.use_fast_audio_level()
+        sending_seam.use_fast_audio_level()
         aiortc_seam.ask_for_fec()
         await self._tasks.__aenter__()
         return self

@@ -20,7 +20,9 @@ GAIN_RAMP_SAMPLES = RATE_HZ * 10 // 1000
 #: How long the last sample takes to reach zero when sound stops in the middle of a wave.
 FADE_SAMPLES = RATE_HZ * 5 // 1000
 
-_NO_SAMPLES: NDArray[np.int16] = np.zeros(0, np.int16)
+_FADE = np.linspace(1.0, 0.0, FADE_SAMPLES + 1)[1:]
+_SILENCE: NDArray[np.int16] = np.zeros(FRAME_SAMPLES, np.int16)
+_SILENCE.setflags(write=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,9 +45,11 @@ class PlayoutBuffer:
 
     def __init__(self) -> None:
         self._queue: deque[NDArray[np.int16]] = deque()
-        self._fade = _NO_SAMPLES
+        self._last = 0
+        #: What is left of the fade from `_last`; None if none has been needed yet.
+        self._fade: NDArray[np.int16] | None = None
         self._gain_db = 0.0
-        self._gain = 1.0
+        self._gain = self._target_gain = 1.0
         self._paused = False
         self.queued_samples = 0
         self.taken_samples = 0
@@ -65,6 +69,7 @@ class PlayoutBuffer:
         if math.isnan(gain_db) or gain_db > 0:
             raise ValueError(f"gain_db must be 0 or less (0 is full volume), got {gain_db}")
         self._gain_db = gain_db
+        self._target_gain = 10.0 ** (gain_db / 20.0)
 
     @property
     def paused(self) -> bool:
@@ -88,13 +93,17 @@ class PlayoutBuffer:
 
         Ends a pause: what is pushed next plays.
         """
-        self.paused = False
+        # Nothing goes on where it stopped, so nothing is ramped.
+        self._paused = False
         self.cleared_samples += self.queued_samples
         self.queued_samples = 0
         self._queue.clear()
 
     def take(self) -> Block:
         """The next 20 ms, filled up with silence."""
+        if self._last == 0 and (self._paused or not self._queue):
+            self._gain = self._target_gain
+            return Block(_SILENCE, 0)
         out = np.zeros(FRAME_SAMPLES, np.int16)
         filled = 0
         while self._queue and filled < FRAME_SAMPLES and not self._paused:
@@ -110,15 +119,20 @@ class PlayoutBuffer:
         self.taken_samples += filled
         self._apply_gain(out[:filled])
         if filled:
-            last = float(out[filled - 1])
-            self._fade = np.linspace(last, 0.0, FADE_SAMPLES + 1)[1:].astype(np.int16)
-        fading = self._fade[: FRAME_SAMPLES - filled]
-        out[filled : filled + len(fading)] = fading
-        self._fade = self._fade[len(fading) :]
+            self._last, self._fade = int(out[filled - 1]), None
+        if filled < FRAME_SAMPLES:
+            self._fade_out(out[filled:])
         return Block(out, filled)
 
+    def _fade_out(self, rest: NDArray[np.int16]) -> None:
+        fade = (self._last * _FADE).astype(np.int16) if self._fade is None else self._fade
+        rest[: len(fade)] = fade[: len(rest)]
+        self._fade = fade[len(rest) :]
+        if not len(self._fade):
+            self._last = 0
+
     def _apply_gain(self, audio: NDArray[np.int16]) -> None:
-        target = 10.0 ** (self._gain_db / 20.0)
+        target = self._target_gain
         if self._gain == target == 1.0:
             return
         envelope = np.full(len(audio), target)
@@ -132,22 +146,30 @@ class PlayoutBuffer:
 class Pacer:
     """A grid of 20 ms on a monotonic clock that never answers a stall with a burst.
 
-    Up to `max_late_s` behind is caught up, so that a slow moment does not shift the stream; further behind,
-    the grid starts anew at the present.
+    Up to `max_late_s` behind is caught up, so that a slow moment does not shift the stream; 60 ms are what
+    receivers hold in store, so nobody hears of it. Further behind, the frames whose time has passed are left
+    out: what was to be said waits, and the grid stays where it is.
     """
 
-    def __init__(self, *, period_s: float = FRAME_S, max_late_s: float = 0.1) -> None:
+    def __init__(self, *, period_s: float = FRAME_S, max_late_s: float = 0.06) -> None:
         self._period_s = period_s
         self._max_late_s = max_late_s
-        self._due_s: float | None = None
-        self.resyncs = 0
+        self._start_s: float | None = None
+        self._frames = 0
+        #: How many frames were left out so far.
+        self.skipped = 0
+
+    def due_s(self, now_s: float) -> float:
+        """When the next frame is due, a frame having been produced at `now_s`; it may be past."""
+        if self._start_s is None:
+            self._start_s = now_s
+        self._frames += 1
+        behind = (now_s - self._start_s) / self._period_s - self._frames
+        if behind * self._period_s > self._max_late_s:
+            self._frames += math.ceil(behind)
+            self.skipped += math.ceil(behind)
+        return self._start_s + self._frames * self._period_s
 
     def delay_s(self, now_s: float) -> float:
         """How long to wait, from `now_s`, after having produced a frame."""
-        if self._due_s is None:
-            self._due_s = now_s
-        self._due_s += self._period_s
-        if now_s - self._due_s > self._max_late_s:
-            self._due_s = now_s + self._period_s
-            self.resyncs += 1
-        return max(0.0, self._due_s - now_s)
+        return max(0.0, self.due_s(now_s) - now_s)

@@ -15,6 +15,7 @@ from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 from prometheus_client import Counter
 
+from agent.realtime.encoding import FedTrack, Sink, SoundStream
 from agent.realtime.playout import FRAME_SAMPLES, RATE_HZ
 
 logger = logging.getLogger(__name__)
@@ -122,6 +123,7 @@ class RelayFanout:
     def __init__(self, kind: str, on_listener: Callable[[], None]) -> None:
         self.kind = kind
         self.on_listener = on_listener
+        self._stream = SoundStream()
         self._tracks: set[RelayTrack] = set()
         self._closed = False
 
@@ -134,7 +136,12 @@ class RelayFanout:
         return track
 
     def send(self, frame: Frame) -> None:
-        """Each listener gets a frame of its own: where it lies in time is written into it."""
+        """Who reads gets a frame of its own: where it lies in time is written into it."""
+        sinks = [track.sink for track in self._tracks if track.sink is not None]
+        if sinks and isinstance(frame, av.AudioFrame):
+            sound = self._stream.sound(frame.to_ndarray()[0], frame.pts or 0)
+            for sink in sinks:
+                sink(sound)
         for track in self._tracks:
             if track.listening:
                 track.put(_copy(frame))
@@ -148,7 +155,7 @@ class RelayFanout:
         self._tracks.discard(track)
 
 
-class RelayTrack(MediaStreamTrack):
+class RelayTrack(FedTrack):
     """One connection's view of a relayed track."""
 
     def __init__(self, fanout: RelayFanout) -> None:
@@ -158,6 +165,14 @@ class RelayTrack(MediaStreamTrack):
         self._fanout = fanout
         self._frames: deque[Frame] = deque()
         self._wake = asyncio.Event()
+
+    def feed(self, sink: Sink | None) -> None:
+        if self.readyState != "live":
+            return
+        super().feed(sink)
+        self.listening = False
+        if sink is not None:
+            self._fanout.on_listener()
 
     def put(self, frame: Frame) -> None:
         if len(self._frames) >= MAX_WAITING[self.kind]:
@@ -180,6 +195,7 @@ class RelayTrack(MediaStreamTrack):
 
     def stop(self) -> None:
         super().stop()
+        self.sink = None
         self._fanout.forget(self)
         self._wake.set()
 

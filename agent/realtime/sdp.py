@@ -142,6 +142,18 @@ def opus_type(sdp: str) -> int | None:
     return int(match[1]) if match and int(match[1]) in _DYNAMIC else None
 
 
+def opus_parameters_by_mid(sdp: str) -> dict[str, dict[str, str]]:
+    """Of each section with Opus, the format parameters its author wants Opus with."""
+    found: dict[str, dict[str, str]] = {}
+    for section in _sections(sdp):
+        mid, number = _MID.search(section), opus_type(section)
+        if mid and number is not None:
+            match = re.search(rf"^a=fmtp:{number} (.*)$", section, re.MULTILINE)
+            pairs = (pair.split("=", 1) for pair in (match[1] if match else "").split(";") if "=" in pair)
+            found[mid[1]] = {name.strip().lower(): value.strip() for name, value in pairs}
+    return found
+
+
 def pin_opus_type(sdp: str, number: int | None) -> str:
     """Let `number` stand for Opus in every audio section, None for what stands there.
 

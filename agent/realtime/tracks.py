@@ -12,6 +12,7 @@ import av
 from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 
+from agent.realtime.encoding import FedTrack, Sink
 from agent.realtime.relay import Relay, Spawn
 from agent.realtime.signals import MAX_NAME_CHARS, TrackMeta
 from agent.realtime.tokens import json_bytes
@@ -42,8 +43,9 @@ Sendable: TypeAlias = MediaSource | MediaStreamTrack
 class OutgoingTrack(MediaStreamTrack):
     """The track one connection sends for as long as it lives; what it plays can be changed.
 
-    aiortc's sender waits in `recv` nearly all the time and never sends again once that has raised, so
-    nothing but closing the connection may end it. With nothing to play it waits, and nothing is sent.
+    A sender waits in `recv` nearly all the time and never sends again once that has raised, so nothing but
+    closing the connection may end it. With nothing to play it waits, and nothing is sent. What can hand its
+    sound on by itself does so, to the sender that asked to be fed, and `recv` waits for the rest.
     """
 
     def __init__(self, kind: str) -> None:
@@ -52,6 +54,12 @@ class OutgoingTrack(MediaStreamTrack):
         self._playing: MediaStreamTrack | None = None
         self._changed = asyncio.Event()
         self._timeline = _Timeline()
+        self._sink: Sink | None = None
+
+    def feed(self, sink: Sink | None) -> None:
+        """Hand sound to `sink` as soon as there is some, where that is possible; None for no longer."""
+        self._sink = sink
+        self._feed()
 
     def play(self, track: MediaStreamTrack | None) -> None:
         """From now on send `track`; the one before is stopped."""
@@ -59,13 +67,13 @@ class OutgoingTrack(MediaStreamTrack):
         if before is not None:
             before.stop()
         self._timeline.begin_anew()
-        self._changed.set()
+        self._feed()
 
     async def recv(self) -> av.AudioFrame | av.VideoFrame:
         """The next frame, on one timeline across all changes. Raises `MediaStreamError` once stopped."""
         while self.readyState == "live":
             playing = self._playing
-            if playing is None:
+            if playing is None or self._is_fed:
                 self._changed.clear()
                 await self._changed.wait()
                 continue
@@ -83,6 +91,15 @@ class OutgoingTrack(MediaStreamTrack):
     def stop(self) -> None:
         super().stop()
         self.play(None)
+
+    @property
+    def _is_fed(self) -> bool:
+        return self._sink is not None and isinstance(self._playing, FedTrack)
+
+    def _feed(self) -> None:
+        if isinstance(self._playing, FedTrack):
+            self._playing.feed(self._sink)
+        self._changed.set()
 
 
 class _Timeline:

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import threading
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from fractions import Fraction
-from typing import Never
 
-import aiortc.rtcrtpsender
-import aiortc.rtp
 import av
 import numpy as np
 import pytest
@@ -184,39 +179,6 @@ async def test_an_offer_without_a_place_for_our_track_can_be_answered():
         assert answerer.getTransceivers()[0].currentDirection == "inactive"
     finally:
         await asyncio.gather(offerer.close(), answerer.close())
-
-
-def test_the_fast_audio_level_is_the_one_used_and_the_same():
-    spec = importlib.util.find_spec("aiortc.rtp")
-    original = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(original)
-    aiortc_seam.use_fast_audio_level()
-    assert aiortc.rtp.compute_audio_level_dbov is aiortc_seam.audio_level_dbov
-    # The sender looks the function up in the module each time; imported by name, ours would not be used.
-    assert aiortc.rtcrtpsender.rtp is aiortc.rtp
-    assert not hasattr(aiortc.rtcrtpsender, "compute_audio_level_dbov")
-    random = np.random.default_rng(1)
-    for peak in (0, 1, 2, 50, 3000, 32_767):
-        frame = audio_frame(random.integers(-peak, peak + 1, 960))
-        assert aiortc_seam.audio_level_dbov(frame) == original.compute_audio_level_dbov(frame)
-
-
-async def test_sound_is_encoded_without_a_thread():
-    sender, receiver = new_connection(), new_connection()
-    tracks: list[MediaStreamTrack] = []
-    receiver.on("track", lambda track: tracks.append(aiortc_seam.prepare_received_track(receiver, track)))
-    asyncio.get_running_loop().set_default_executor(NoThreads())
-    try:
-        aiortc_seam.encode_at_once(sender.addTrack(Noise()))
-        await negotiate(sender, receiver)
-        assert (await asyncio.wait_for(tracks[0].recv(), 10)).samples == 960
-    finally:
-        await asyncio.gather(sender.close(), receiver.close())
-
-
-class NoThreads(ThreadPoolExecutor):
-    def submit(self, *args: object, **kwargs: object) -> Never:
-        raise AssertionError("something is done in a thread")
 
 
 async def test_an_offer_can_be_taken_back_and_the_other_side_answered_on_the_same_connection():

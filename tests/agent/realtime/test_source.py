@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from aiortc.mediastreams import MediaStreamError
 
+from agent.realtime.encoding import Sound
 from agent.realtime.fanout import MAX_TRACK_FRAMES
 from agent.realtime.playout import FADE_SAMPLES, FRAME_SAMPLES
 from agent.realtime.source import AudioSource
@@ -450,3 +451,69 @@ async def test_the_tap_gives_what_was_played_at_the_rate_of_speech():
         crossings = np.flatnonzero(np.diff(np.signbit(audio[1600:14_400])))
         assert len(crossings) == pytest.approx(2 * 440 * 0.8, abs=2)
         assert times_ms == sorted(times_ms)
+
+
+class Fed:
+    """Is handed the sound at once, as a connection is that sends it."""
+
+    def __init__(self, source: AudioSource, *, goes_out: bool = True):
+        self.sounds: list[Sound] = []
+        self.times_s: list[float] = []
+        self._goes_out = goes_out
+        self.track = source.new_track()
+        self.track.feed(self._take)
+
+    def _take(self, sound: Sound) -> bool:
+        self.sounds.append(sound)
+        self.times_s.append(asyncio.get_running_loop().time())
+        return self._goes_out
+
+
+@virtual
+async def test_who_is_fed_gets_each_frame_when_it_is_due_and_nothing_waits():
+    async with AudioSource() as source:
+        fed = Fed(source)
+        await source.push(tone(200))
+        while len(fed.sounds) < 5:
+            await asyncio.sleep(0.001)
+            assert source.queued_ms + source.played_ms == 200
+        source.gain_db = -12
+        await source.drained()
+        assert source.played_ms == 200
+        assert fed.times_s == pytest.approx(np.arange(len(fed.sounds)) * 0.02)
+        assert fed.sounds[5].samples[-1] == round(10_000 * 10 ** (-12 / 20))
+        fed.track.stop()
+        count = len(fed.sounds)
+        await asyncio.sleep(0.1)
+        assert len(fed.sounds) == count
+
+
+@virtual
+async def test_what_did_not_go_out_does_not_count_unless_it_did_elsewhere():
+    async with AudioSource() as source:
+        Fed(source, goes_out=False)
+        await source.push(tone(100))
+        await source.drained()
+        assert source.played_ms == 0
+        Fed(source)
+        Listener(source)
+        await source.push(tone(100))
+        await source.drained()
+        assert source.played_ms == 100
+
+
+@virtual
+async def test_after_a_stall_the_sound_is_at_its_time_again_and_nothing_of_it_is_lost():
+    async with AudioSource() as source:
+        fed, played = Fed(source), []
+        source.on_played = lambda samples, _: played.append(len(samples))
+        await source.push(tone(1000))
+        await asyncio.sleep(0.2)
+        asyncio.get_running_loop().stall(0.777)
+        await source.drained()
+        assert source.played_ms == 1000
+        assert np.concatenate([sound.samples for sound in fed.sounds]).astype(bool).sum() == 48_000
+        late_s = np.array(fed.times_s) - np.array([sound.at for sound in fed.sounds]) / 48_000
+        assert late_s.min() > -0.001
+        assert late_s.max() < 0.02
+        assert sum(played) / 16_000 == pytest.approx(fed.sounds[-1].at / 48_000 + 0.02, abs=0.002)
