@@ -27,11 +27,19 @@ from rich.console import Console  # noqa: E402
 
 from benchmarks.common.document import write_section  # noqa: E402
 from benchmarks.common.figures import machine  # noqa: E402
-from benchmarks.media import clicks, cpu  # noqa: E402
+from benchmarks.media import clicks, cpu, density, profile, setups, soak, words  # noqa: E402
 from benchmarks.media.part import Found, Part, Plan  # noqa: E402
 from benchmarks.media.sides import SystemName  # noqa: E402
 
-PARTS: dict[str, Part] = {"clicks": clicks.measure, "cpu": cpu.measure}
+PARTS: dict[str, Part] = {
+    "clicks": clicks.measure,
+    "words": words.measure,
+    "cpu": cpu.measure,
+    "density": density.measure,
+    "setups": setups.measure,
+    "soak": soak.measure,
+    "profile": profile.measure,
+}
 PEERS: tuple[SystemName, ...] = ("aiortc", "vendor")
 
 

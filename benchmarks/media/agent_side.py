@@ -54,6 +54,7 @@ class AgentSide:
             "spent": self._spent,
             "held": self._held,
             "heard": self._heard,
+            "hears": self._hears,
             "profile": self._profiled,
         }
         async with asyncio.TaskGroup() as tasks:
@@ -102,6 +103,11 @@ class AgentSide:
 
     async def _heard(self, number: int) -> dict[str, Any]:
         return self._calls[number][1].told()
+
+    async def _hears(self, number: int) -> dict[str, Any]:
+        """Answered when the caller has been heard."""
+        await self._calls[number][1].has_heard.wait()
+        return {}
 
     async def _spent(self) -> dict[str, Any]:
         """Processor time of this process, all of its threads, and what it holds without looking closely."""

@@ -115,6 +115,12 @@ class Caller:
             self._ticked.clear()
             await self._ticked.wait()
 
+    async def hears(self) -> None:
+        """Return when the first packet of the agent's voice is there."""
+        while not len(self.arrivals):
+            self._ticked.clear()
+            await self._ticked.wait()
+
     def tick(self) -> None:
         """Say the next 20 ms, and look what has come."""
         assert self._wire is not None

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from benchmarks.media.agent import Agent, HubProcess, agent_side, cores, hub
 from benchmarks.media.agent_side import AgentSetup
@@ -46,11 +47,11 @@ class Calls:
             now = min(AT_A_TIME, count - start)
             await asyncio.gather(*(self.add(voice, packets) for _ in range(now)))
 
-    async def end(self, caller: Caller) -> None:
-        """Hang up at both ends."""
+    async def end(self, caller: Caller, *, save: Path | None = None) -> None:
+        """Hang up at both ends; what the agent's side heard goes to `save` if it kept it (`ear.load`)."""
         self.callers.remove(caller)
         self._ticking.end(caller)
-        await self.agent.ask("close", number=caller.number)
+        await self.agent.ask("close", number=caller.number, save=save and str(save))
         await caller.close()
 
     async def end_all(self) -> None:

@@ -95,8 +95,8 @@ async def share_of(calls: Calls, window_s: float) -> float:
 INTRODUCTION = f"""Processor time of the process with the agent's side of the calls, all its threads, once the
 calls are set up: {ROUNDS} processes and {WINDOWS} times {WINDOW_S:.0f} s in each. It has a core of its own;
 callers and hub are on another. Half of the time the caller speaks, half of the time the agent does, not all
-of them at once. What is received is read as mono at 16 kHz; what is said is pushed as mono at 16 kHz, to plain
-aiortc as frames of 48 kHz that are there already."""
+of them at once. What is received is read as mono at 16 kHz; what is said is pushed as mono at 16 kHz, to
+plain aiortc as frames of 48 kHz that are there already."""
 
 
 def table(results: Iterable[Result]) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -29,6 +30,8 @@ class Ear:
 
     def __init__(self, attention: Attention) -> None:
         self._attention = attention
+        #: The caller has been heard.
+        self.has_heard = asyncio.Event()
         self._samples = 0
         self._first_s: float | None = None
         self._clicks_s: list[float] = []
@@ -40,6 +43,7 @@ class Ear:
         self._samples += len(block)
         if self._first_s is None and _peak(block) > AUDIBLE:
             self._first_s = time.monotonic()
+            self.has_heard.set()
         if self._attention == "clicks":
             is_loud = _peak(block) > LOUD
             if is_loud and not self._was_loud:

@@ -26,7 +26,7 @@ from benchmarks.media.ear import Ear
 from benchmarks.media.speech import (
     SILENCE_S,
     speech,
-    speech_for_recognisers,
+    speech_at_16_khz,
     starts_after_s,
 )
 from pipelines.audio import SPEECH_RATE_HZ, Pcm
@@ -86,7 +86,7 @@ async def speak(
     """As an agent does: push what a voice gives, and nothing while there is nothing to say."""
     if call.voice == "none":
         return
-    pcm = Pcm(speech_for_recognisers(), SPEECH_RATE_HZ)
+    pcm = Pcm(speech_at_16_khz(), SPEECH_RATE_HZ)
     if call.voice == "half":
         await asyncio.sleep(starts_after_s(call.number))
     while True:

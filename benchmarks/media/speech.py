@@ -26,8 +26,9 @@ def speech() -> Int16:
     return read_audio(SAMPLES / "jfk.wav")[: int(SPEECH_S * RATE_HZ)]
 
 
-def speech_for_recognisers() -> Int16:
-    """The same at 16 kHz: what a synthetic voice gives."""
+@cache
+def speech_at_16_khz() -> Int16:
+    """The same as a synthetic voice gives it."""
     return at_rate(speech(), SPEECH_RATE_HZ)
 
 

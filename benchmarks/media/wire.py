@@ -6,6 +6,7 @@ when it was sent on to us, however late this process looks.
 
 from __future__ import annotations
 
+import socket
 import struct
 from array import array
 from typing import Any
@@ -69,12 +70,12 @@ class Wire:
     def __init__(self, pc: RTCPeerConnection) -> None:
         # All private: below it there is only the network.
         self._dtls: Any = pc.getTransceivers()[0].sender.transport
-        pair = self._dtls.transport._connection._nominated[1]
-        self._protocol, self._address = pair.protocol, pair.remote_addr
-        transport: Any = pair.protocol.transport
-        self._socket = transport.get_extra_info("socket")._sock
-        self._socket.setsockopt(1, SO_TIMESTAMPNS, 1)
-        transport._loop._remove_reader(transport._sock_fd)
+        connection = self._dtls.transport._connection
+        pair = connection._nominated[1]
+        self._address = pair.remote_addr
+        self._socket = _socket(pair.protocol)
+        # The other side may send on another path than we do.
+        self._ears = [(_taken_over(protocol), protocol) for protocol in connection._protocols]
         sender: Any = pc.getTransceivers()[0].sender
         self._ssrc: int = sender._ssrc
         codec = pc.getTransceivers()[0]._codecs[0]
@@ -100,19 +101,15 @@ class Wire:
 
     def take(self, arrivals: Arrivals) -> None:
         """Everything that has come."""
-        receive = self._socket.recvmsg
-        while True:
-            try:
-                data, notes, _, sender = receive(MAX_BYTES, MAX_NOTE_BYTES)
-            except OSError:
-                return
-            if 127 < data[0] < 192:
-                if not 192 <= data[1] <= 223 and notes:
+        for ear, protocol in self._ears:
+            while (datagram := _datagram(ear)) is not None:
+                data, notes, sender = datagram
+                if not 127 < data[0] < 192:
+                    # ICE and DTLS go on as ever.
+                    protocol.datagram_received(data, sender)
+                elif not 192 <= data[1] <= 223 and notes:
                     seconds, nanoseconds = _TIMESPEC.unpack(notes[0][2])
                     arrivals.note(data, seconds + nanoseconds / 1e9)
-            else:
-                # ICE and DTLS go on as ever.
-                self._protocol.datagram_received(data, sender)
 
     def report(self, arrivals: Arrivals) -> None:
         """Tell the agent that nothing got lost."""
@@ -122,6 +119,27 @@ class Wire:
         )  # fmt: skip
         report = RtcpRrPacket(ssrc=self._ssrc, reports=[about])
         self.send(self._dtls._tx_srtp.protect_rtcp(bytes(report)))
+
+
+def _socket(protocol: Any) -> Any:
+    return protocol.transport.get_extra_info("socket")._sock
+
+
+def _taken_over(protocol: Any) -> Any:
+    """The socket of a path, of which nobody else is told any more."""
+    taken = _socket(protocol)
+    taken.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    protocol.transport._loop._remove_reader(protocol.transport._sock_fd)
+    return taken
+
+
+def _datagram(ear: Any) -> tuple[bytes, Any, Any] | None:
+    try:
+        data, notes, _, sender = ear.recvmsg(MAX_BYTES, MAX_NOTE_BYTES)
+    except OSError:
+        # There is nothing, or the connection is closed.
+        return None
+    return data, notes, sender
 
 
 def _extensions(sender: Any) -> bytes:
