@@ -263,7 +263,10 @@ class Asker:
         caller.messages.clear()
         # The first frame leaves within 20 ms of now.
         starts_s = time.monotonic() + FRAME_SAMPLES / RATE_HZ
-        begin_s, end_s = (starts_s + sample / RATE_HZ for sample in (recording.begin, recording.end))
+        # The puff at the end of "stop" comes after what is taken for silence already: nobody needs it to know
+        # the word.
+        known = min(recording.end, question.heard_until)
+        begin_s, end_s = (starts_s + sample / RATE_HZ for sample in (recording.begin, known))
         self._note.write(Said(recording.text, begin_s, end_s, reply(number)))
         began_s, ended_s = await caller.mouth.say_recording(recording)
         first_s = await caller.first_sound_s(began_s, recording.speech_s + ANSWER_TIMEOUT_S[self._engines])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +20,12 @@ from benchmarks.common.document import write_section
 from benchmarks.common.ears import Ears
 from benchmarks.common.figures import Spread, bar
 from benchmarks.common.mouth import Mouth
+from benchmarks.common.peers.ours import FreeRecognition
 from benchmarks.common.said import Note, Said
+from benchmarks.common.setup import Setup
 from benchmarks.common.signalling import OnMessage
 from benchmarks.common.sound import FRAME_SAMPLES, Recording
+from pipelines.audio import SPEECH_RATE_HZ
 
 FRAME_S = FRAME_SAMPLES / RATE_HZ
 
@@ -98,6 +102,25 @@ def test_the_noted_sentence_is_known_no_sooner_than_said(tmp_path: Path) -> None
     assert heard == ["", "My", "My name", "My name is David.", "My name is David."]
     # The second half of the audio holds the second half of the words.
     assert said.heard(102.0, 1.0) == "is David."
+
+
+async def test_the_free_recogniser_knows_the_words_on_a_machine_that_is_held_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(monotonic=lambda: clock.now_s, now_s=10.0)
+    monkeypatch.setattr("benchmarks.common.peers.ours.time", clock)
+    monkeypatch.setattr("benchmarks.common.said.time", clock)
+    setup = Setup("", str(tmp_path / "note.json"))
+    setup.note.write(Said("No.", 9.9, 10.1, "All right."))
+    recognition = FreeRecognition(setup)
+    recognition.feed(np.zeros(SPEECH_RATE_HZ // 5, np.float32))
+    assert await recognition.partial() == "No."
+    # The rest of what was said is waiting somewhere, and so is whoever asks.
+    clock.now_s = 11.0
+    assert await recognition.partial() == "No."
+    later = FreeRecognition(setup)
+    later.feed(np.zeros(SPEECH_RATE_HZ // 5, np.float32))
+    assert await later.partial() == "", "all of it was said before"
 
 
 def test_a_token_is_a_word_or_a_mark() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -26,12 +28,15 @@ class FreeRecognition:
     def __init__(self, setup: Setup) -> None:
         self._note = setup.note
         self._samples = 0
+        self._began_s = math.inf
 
     def feed(self, samples: Samples) -> None:
         self._samples += len(samples)
+        # A busy machine hears late, never early: what was said is as long ago as the promptest block tells.
+        self._began_s = min(self._began_s, time.monotonic() - self._samples / SPEECH_RATE_HZ)
 
     async def partial(self) -> str:
-        return self._note.heard(self._samples / SPEECH_RATE_HZ)
+        return self._note.heard(max(0.0, time.monotonic() - self._began_s))
 
     async def transcribe(self, *, decisive: bool, rough: bool = False) -> Transcript:  # noqa: ARG002
         return Transcript(await self.partial())
