@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from faster_whisper import WhisperModel
 from faster_whisper.audio import pad_or_trim
 from faster_whisper.tokenizer import Tokenizer
@@ -33,6 +34,11 @@ FRAMES_PER_S = 100
 MIN_WINDOW_S = 10.0
 MARGIN_S = 2.0
 FULL_WINDOW_S = 30.0
+
+#: A recognition may begin with 32 ms of silence behind the words, and a word that is cut off so is more often
+#: taken for another (53 of 453 sentences misheard; with 400 ms 49). With a fifth of a second of a quiet room
+#: behind that it is as if more had been waited for (50).
+_HUSH = np.random.default_rng(0).normal(0.0, 2e-4, SPEECH_RATE_HZ // 5).astype(np.float32)
 
 #: Nobody speaks more than about 6 tokens a second; a decoder that writes on has lost the thread.
 TOKENS_PER_S = 10
@@ -90,7 +96,7 @@ def hear(
 
     `go_on` is called between the steps: what it raises ends the recognition.
     """
-    features = model.feature_extractor(audio)
+    features = model.feature_extractor(np.concatenate([audio, _HUSH]))
     audio_s = len(audio) / SPEECH_RATE_HZ
     window = window_s(audio_s)
     encoded = _encode(model, features, window)

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
-from pipelines.audio import Samples
+from pipelines.audio import SPEECH_RATE_HZ, Samples
 from pipelines.stt import whisper_window
+from pipelines.stt.segment import AHEAD_SAMPLES
+from pipelines.stt.speech_track import PADDING_SAMPLES, SpeechTrack
 from pipelines.stt.whisper import WhisperEngine
 from pipelines.stt.whisper_window import FULL_WINDOWS, hear, window_s
 
@@ -30,6 +33,18 @@ def test_a_short_window_hears_what_a_full_one_does(
     short = [hear(whisper._model, samples, "en", 1).text for samples in audio]
     monkeypatch.setattr(whisper_window, "MIN_WINDOW_S", 30.0)
     assert short == [hear(whisper._model, samples, "en", 1).text for samples in audio]
+
+
+def test_a_last_word_with_hardly_any_silence_behind_it_is_heard(
+    whisper: WhisperEngine, recording: Recording
+) -> None:
+    track = SpeechTrack()
+    quiet = np.random.default_rng(0).normal(0, 2e-4, SPEECH_RATE_HZ * 2 // 5).astype(np.float32)
+    audio = np.concatenate([quiet, recording("callers/send-a-message-to-mary.wav"), quiet])
+    track.feed(audio)
+    start = (track.start or 0) - PADDING_SAMPLES
+    heard = hear(whisper._model, audio[max(0, start) : track.end + AHEAD_SAMPLES], "en", 1)
+    assert heard.text == "Send a message to Mary."
 
 
 def test_more_words_than_anybody_can_speak_are_nonsense(
