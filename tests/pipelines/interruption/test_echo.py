@@ -163,6 +163,52 @@ def test_headphones_put_on_end_the_echo(reply: Samples) -> None:
     assert one.gate.delay_ms is None
 
 
+def test_headphones_taken_off_are_noticed(reply: Samples) -> None:
+    played = np.concatenate([reply] * 3)
+    off_ms = 3000.0
+    echo = Room().echo(played)
+    echo[: int(off_ms * SPEECH_RATE_HZ / 1000)] = 0
+    microphone = echo + room_noise(len(played))
+    assert max(onsets_ms(listen(played, microphone, gate=False))) > off_ms + 10_000
+    found_ms = onsets_ms(listen(played, microphone))
+    assert found_ms, "what is not known to be an echo is speech"
+    assert max(found_ms) < off_ms + 3000
+
+
+def test_an_echo_is_noticed_piece_by_piece_of_a_reply_that_pauses_for_it(reply: Samples) -> None:
+    one = Gate()
+    one.run(reply, room_noise(len(reply)))
+    # A quarter of a second at a time, as it is when every onset silences the reply.
+    parts = np.array_split(reply[int(LEAD_MS * SPEECH_RATE_HZ / 1000) :], 28)[:12]
+    played = np.concatenate([np.concatenate([part, np.zeros(SPEECH_RATE_HZ, np.float32)]) for part in parts])
+    one.run(played, Room().echo(played) + room_noise(len(played)))
+    assert one.gate.delay_ms is not None
+
+
+@pytest.mark.parametrize("name", ["speech/jfk", "speech/lj-0004", "callers/what-time-is-it"])
+def test_who_has_headphones_is_no_echo_however_often_they_speak(
+    reply: Samples, recording: Callable[[str], Samples], name: str
+) -> None:
+    said = recording(f"{name}.wav")
+    one = Gate()
+    one.run(reply, room_noise(len(reply)))
+    for at_ms in range(0, 4000, 500):
+        echoes = one.run(reply, say_over(room_noise(len(reply)), said, LEAD_MS + at_ms, 0.5))
+        assert one.gate.delay_ms is None
+        assert max(echoes[int((LEAD_MS + at_ms) / WINDOW_MS) + 8 :][:20]) < ECHO
+
+
+def test_an_echo_that_gave_way_to_speech_is_not_believed_for_long(
+    reply: Samples, recording: Callable[[str], Samples]
+) -> None:
+    one = Gate()
+    one.run(reply, Room().echo(reply) + room_noise(len(reply)))
+    assert one.gate.delay_ms is not None
+    said = np.resize(recording("speech/jfk.wav"), len(reply))
+    one.run(reply, 0.3 * said)
+    assert one.gate.delay_ms is None
+
+
 def test_nothing_is_an_echo_while_nothing_is_played(reply: Samples) -> None:
     one = Gate()
     assert max(one.run(np.zeros_like(reply), reply)) < ECHO
