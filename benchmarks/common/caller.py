@@ -70,7 +70,7 @@ class Caller:
 
     async def first_sound_s(self, after_s: float, timeout_s: float) -> float | None:
         """When the first sound after `after_s` arrived; None: there is none `timeout_s` from now."""
-        await self._until(lambda: self.ears.first_sound_s(after_s) is not None, timeout_s)
+        await self.until(lambda: self.ears.first_sound_s(after_s) is not None, timeout_s)
         return self.ears.first_sound_s(after_s)
 
     async def quiet(self, quiet_s: float, timeout_s: float) -> bool:
@@ -80,9 +80,10 @@ class Caller:
         def is_quiet() -> bool:
             return time.monotonic() - max(began_s, self.ears.last_sound_s() or began_s) >= quiet_s
 
-        return await self._until(is_quiet, timeout_s)
+        return await self.until(is_quiet, timeout_s)
 
-    async def _until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+    async def until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait for `condition`, which is looked at with every packet; False when it took longer."""
         deadline_s = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() >= deadline_s:

@@ -17,9 +17,13 @@ from benchmarks.common.sound import Int16, Recording, load_recording, speech_in
 BACKCHANNELS = ("Mm-hm.", "Uh-huh.", "Yeah.", "Okay.", "Right.", "I see.", "Yes.", "Sure.", "Oh.", "Got it.")
 #: These of the callers' recordings approve; every other one says something.
 APPROVING = ("yes",)
-#: So much of a recording of noise is played, at this level.
-NOISE_S, NOISE_DBFS = 2.5, -26.0
-COUGHS = 8
+#: These ask to be let in, whatever follows.
+STOPPING = ("stop", "wait-a-moment", "never-mind", "no", "no-thank-you")
+#: So much of a recording of noise is played, at this level, from as many places in it.
+NOISE_S, NOISE_DBFS, NOISE_PARTS = 2.2, -26.0, 2
+COUGHS = 12
+#: People who read aloud, for so long.
+SUSTAINED_S = (1.5, 4.0)
 #: Longer interruptions say nothing more and take time.
 MAX_INTERRUPTION_S = 2.2
 
@@ -50,6 +54,10 @@ class Stimulus:
     def name(self) -> str:
         return self.recording.name if self.recording else "reply"
 
+    @property
+    def speech_s(self) -> float:
+        return self.recording.speech_s if self.recording else 0.0
+
 
 ECHOES = tuple(
     EchoPath(delay_ms, gain, reverberation_s)
@@ -71,9 +79,21 @@ def interruptions(audio: Path) -> list[Stimulus]:
     known = json.loads((audio / "callers.json").read_text())["callers"]
     recordings = [load_recording(audio / c["file"], c["text"]) for c in known]
     return [
-        Stimulus("interruption", recording, interrupts=True)
+        Stimulus("stop or wait" if recording.name in STOPPING else "words", recording, interrupts=True)
         for recording in recordings
         if recording.name not in APPROVING and recording.speech_s <= MAX_INTERRUPTION_S
+    ]
+
+
+def sustained(audio: Path) -> list[Stimulus]:
+    """People who go on speaking."""
+    known = json.loads((audio / "manifest.json").read_text())["speech"]
+    recordings = [load_recording(audio / clip["file"], clip["text"]) for clip in known if clip["text"]]
+    least_s, most_s = SUSTAINED_S
+    return [
+        Stimulus("sustained speech", recording, interrupts=True)
+        for recording in recordings
+        if least_s <= recording.speech_s <= most_s
     ]
 
 
@@ -94,10 +114,14 @@ def harmless(audio: Path, voices: Iterable[Path]) -> list[Stimulus]:
         Stimulus("cough", _laid_out(f"cough {n}", "", cough(n)), interrupts=False) for n in range(COUGHS)
     ]
     for path in sorted((audio / "noise").glob("*.wav")):
-        samples = read_audio(path)[: int(NOISE_S * RATE_HZ)].astype(np.float64)
-        level = np.sqrt(np.mean(samples**2)) / 32768
-        noise = np.clip(samples * 10 ** (NOISE_DBFS / 20) / level, -32768, 32767).astype(np.int16)
-        found.append(Stimulus("noise", Recording(path.stem, "", noise, 0, len(noise)), interrupts=False))
+        samples = read_audio(path).astype(np.float64)
+        size = int(NOISE_S * RATE_HZ)
+        for start in np.linspace(0, max(0, len(samples) - size), NOISE_PARTS, dtype=int):
+            part = samples[start : start + size]
+            level = np.sqrt(np.mean(part**2)) / 32768
+            noise = np.clip(part * 10 ** (NOISE_DBFS / 20) / level, -32768, 32767).astype(np.int16)
+            name = f"{path.stem} {start / RATE_HZ:.0f} s"
+            found.append(Stimulus("noise", Recording(name, "", noise, 0, len(noise)), interrupts=False))
     return found
 
 
