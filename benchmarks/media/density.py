@@ -26,9 +26,10 @@ WINDOW_S = CYCLE_S
 SETTLE_S = 1.0
 #: While the worst call is this far from slipping, a shorter look is enough.
 GLANCE_S, EASY_MS = 3.0, 4.0
+#: As many more each time as make a tenth, but not fewer than these.
 FIRST, STEP, MOST = 8, 2, 200
 ROUNDS = 3
-QUICK_WINDOW_S, QUICK_STEP, QUICK_MOST = 3.0, 8, 24
+QUICK_STEP, QUICK_MOST = 8, 24
 MEGABYTE = 1 << 20
 
 
@@ -111,7 +112,10 @@ async def climb(system: SystemName, plan: Plan) -> Climb:
 
 
 def counts(*, quick: bool) -> Iterator[int]:
-    return iter(range(FIRST, QUICK_MOST + 1, QUICK_STEP) if quick else range(FIRST, MOST + 1, STEP))
+    count = FIRST
+    while count <= (QUICK_MOST if quick else MOST):
+        yield count
+        count += QUICK_STEP if quick else max(STEP, count // 10)
 
 
 async def looked_at(calls: Calls, *, quick: bool) -> Look:
@@ -145,10 +149,10 @@ async def one_look(calls: Calls, window_s: float) -> Look:
 def introduction() -> str:
     others = "" if os.cpu_count() != 1 else " There was only one core, which they shared."
     return f"""One process with the agent's side of all calls, on one core; callers and hub are on
-another.{others} Both speak half of the time. Calls are added, {STEP} at a time, until one of them is not sent
-a frame every 20 ms any more: p99 of how late its packets are over {LATE_MS:.0f} ms in {WINDOW_S:.0f} s, and
-again in another {WINDOW_S:.0f} s, by the time at which the kernel had them from the agent's side. {ROUNDS}
-times each, by turns. Memory: how much more the process holds with the most calls than without one, divided by
+another.{others} Both speak half of the time. Calls are added, a tenth at a time, until one of them is not
+sent a frame every 20 ms any more: p99 of how late its packets are over {LATE_MS:.0f} ms in {WINDOW_S:.0f} s,
+and again in another {WINDOW_S:.0f} s, by the time at which the kernel had them from the agent's side.
+{ROUNDS} times each, by turns. Memory: how much more the process holds with the most calls than without one, divided by
 their number."""
 
 
