@@ -152,8 +152,8 @@ def introduction() -> str:
 another.{others} Both speak half of the time. Calls are added, a tenth at a time, until one of them is not
 sent a frame every 20 ms any more: p99 of how late its packets are over {LATE_MS:.0f} ms in {WINDOW_S:.0f} s,
 and again in another {WINDOW_S:.0f} s, by the time at which the kernel had them from the agent's side.
-{ROUNDS} times each, by turns. Memory: how much more the process holds with the most calls than without one, divided by
-their number."""
+{ROUNDS} times each, by turns. Memory: how much more the process holds with the most calls than without one,
+divided by their number."""
 
 
 BySystem = Sequence[tuple[SystemName, list[Climb]]]
