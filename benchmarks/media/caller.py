@@ -12,6 +12,7 @@ from typing import Any
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
+from agent.realtime import aiortc_seam
 from benchmarks.common.signalling import HubRoom
 from benchmarks.media.agent import Agent, HubProcess
 from benchmarks.media.hub import NO_SERVER
@@ -121,6 +122,11 @@ class Caller:
             self._ticked.clear()
             await self._ticked.wait()
 
+    def payloads(self) -> list[bytes]:
+        """What was in the packets that `arrivals` kept."""
+        assert self._wire is not None
+        return list(self._wire.opened(self.arrivals.kept or ()))
+
     def tick(self) -> None:
         """Say the next 20 ms, and look what has come."""
         assert self._wire is not None
@@ -166,7 +172,8 @@ class Callers:
 
 @asynccontextmanager
 async def callers() -> AsyncIterator[Callers]:
-    """They tick until the block ends."""
+    """They tick until the block ends. They describe themselves as browsers do, who want in-band FEC."""
+    aiortc_seam.ask_for_fec()
     running = Callers()
     async with in_background(running.run()):
         yield running

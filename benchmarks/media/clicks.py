@@ -19,7 +19,7 @@ from benchmarks.media.caller import callers
 from benchmarks.media.calls import Calls, calls_with
 from benchmarks.media.part import TITLES, Found, Plan, Table
 from benchmarks.media.sides import SystemName
-from benchmarks.media.speech import FRAME_S, packets
+from benchmarks.media.speech import FRAME_S, click, packets
 from tests.netlab.path import Conditions, Fate
 
 CALLS, CLICKS = 4, 50
@@ -94,7 +94,7 @@ def sound(numbers: Sequence[int]) -> tuple[bytes, ...]:
     """Almost silence with clicks in it, as a browser sends it, `MARGIN_S` longer than the last of them."""
     frames = numbers[-1] + round(MARGIN_S / FRAME_S)
     samples = np.random.default_rng(1).normal(0, 30, (frames, FRAME_SAMPLES))
-    samples[list(numbers)] = 20_000 * np.sin(2 * np.pi * 1000 * np.arange(FRAME_SAMPLES) / RATE_HZ)
+    samples[list(numbers)] = click(RATE_HZ)
     return packets(samples.ravel().astype(np.int16), expected_loss=0.05)
 
 

@@ -32,6 +32,8 @@ class Ear:
         self._attention = attention
         #: The caller has been heard.
         self.has_heard = asyncio.Event()
+        #: When the agent said something that is timed.
+        self.said_s: list[float] = []
         self._samples = 0
         self._first_s: float | None = None
         self._clicks_s: list[float] = []
@@ -58,6 +60,7 @@ class Ear:
             "heard_ms": 1000.0 * self._samples / SPEECH_RATE_HZ,
             "first_s": self._first_s,
             "clicks_s": self._clicks_s,
+            "said_s": self.said_s,
         }
 
     def save(self, path: Path) -> None:

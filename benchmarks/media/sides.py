@@ -7,7 +7,9 @@ be used. Plain aiortc comes off best: there is no room around it, and its voice 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,10 +23,13 @@ from aiortc.mediastreams import MediaStreamError
 
 from agent.realtime import AudioSource, Peer, TrackAdded, iter_speech
 from agent.realtime.playout import RATE_HZ, Pacer
-from benchmarks.common.sound import FRAME_SAMPLES
+from benchmarks.common.sound import FRAME_SAMPLES, Int16
 from benchmarks.media.ear import Ear
 from benchmarks.media.speech import (
+    CLICK_GAP_S,
+    FRAME_S,
     SILENCE_S,
+    click,
     speech,
     speech_at_16_khz,
     starts_after_s,
@@ -32,8 +37,8 @@ from benchmarks.media.speech import (
 from pipelines.audio import SPEECH_RATE_HZ, Pcm
 
 SystemName: TypeAlias = Literal["ours", "aiortc", "vendor"]
-#: How the agent speaks: not at all, half of the time, without a pause.
-Voice: TypeAlias = Literal["none", "half", "always"]
+#: How the agent speaks: not at all, half of the time, without a pause, now and then a click.
+Voice: TypeAlias = Literal["none", "half", "always", "clicks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +79,20 @@ async def ours(call: CallSetup, ear: Ear, opened: Opened) -> None:
     async with AudioSource() as source, Peer(call.url, token_provider=provide) as peer:
         # Without anything to send nobody would make an offer; a caller who only speaks declines it.
         peer.add_track(source, stream_id="voice")
-        async with in_background(follow(), speak(call, source.push, source.drained)):
+        async with in_background(follow(), speak(call, ear, source.push, source.drained)):
             await peer.join(call.room)
             opened("")
             await asyncio.Event().wait()
 
 
 async def speak(
-    call: CallSetup, push: Callable[[Pcm], Awaitable[None]], drained: Callable[[], Awaitable[None]]
+    call: CallSetup, ear: Ear, push: Callable[[Pcm], Awaitable[None]], drained: Callable[[], Awaitable[None]]
 ) -> None:
     """As an agent does: push what a voice gives, and nothing while there is nothing to say."""
     if call.voice == "none":
         return
+    if call.voice == "clicks":
+        await click_now_and_then(call, ear, push)
     pcm = Pcm(speech_at_16_khz(), SPEECH_RATE_HZ)
     if call.voice == "half":
         await asyncio.sleep(starts_after_s(call.number))
@@ -96,11 +103,20 @@ async def speak(
             await asyncio.sleep(SILENCE_S)
 
 
+async def click_now_and_then(call: CallSetup, ear: Ear, push: Callable[[Pcm], Awaitable[None]]) -> None:
+    gaps = random.Random(call.number)
+    while True:
+        # At any moment between two frames.
+        await asyncio.sleep(CLICK_GAP_S + FRAME_S * gaps.random())
+        ear.said_s.append(time.monotonic())
+        await push(Pcm(click(SPEECH_RATE_HZ), SPEECH_RATE_HZ))
+
+
 # ---- plain aiortc
 
 
 class PlainVoice(MediaStreamTrack):
-    """Frames that are there already, on a clock as careful as ours."""
+    """Frames that are there already, on a clock as careful as ours; what is pushed comes between them."""
 
     kind = "audio"
 
@@ -108,16 +124,23 @@ class PlainVoice(MediaStreamTrack):
         super().__init__()
         self._pacer = Pacer()
         self._number = 0
-        spoken = speech()
+        self._pushed: deque[Int16] = deque()
+        spoken = np.zeros(FRAME_SAMPLES, np.int16) if call.voice == "clicks" else speech()
         if call.voice == "half":
             spoken = np.concatenate((spoken, np.zeros(int(SILENCE_S * RATE_HZ), np.int16)))
             # The cycle begins in the silence before the first words.
             spoken = np.roll(spoken, int(starts_after_s(call.number) * RATE_HZ))
         self._frames = spoken[: len(spoken) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
 
+    async def push(self, frame: Pcm) -> None:
+        """20 ms at 48 kHz, behind the frame that is being sent."""
+        self._pushed.append(frame.samples)
+
     async def recv(self) -> av.AudioFrame:
         await asyncio.sleep(self._pacer.delay_s(time.monotonic()))
         samples = self._frames[self._number % len(self._frames)]
+        if self._pushed:
+            samples = self._pushed.popleft()
         frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
         frame.sample_rate, frame.time_base = RATE_HZ, Fraction(1, RATE_HZ)
         frame.pts = self._number * FRAME_SAMPLES
@@ -133,10 +156,15 @@ async def plain(call: CallSetup, ear: Ear, opened: Opened) -> None:
     async def listen() -> None:
         await read(await arrived.get(), ear)
 
+    async def push(pcm: Pcm) -> None:
+        await voice.push(Pcm(click(RATE_HZ), RATE_HZ) if pcm.rate_hz != RATE_HZ else pcm)
+
+    voice = PlainVoice(call)
+    clicking = [click_now_and_then(call, ear, push)] if call.voice == "clicks" else []
     try:
-        async with in_background(listen()):
+        async with in_background(listen(), *clicking):
             if call.voice != "none":
-                pc.addTrack(PlainVoice(call))
+                pc.addTrack(voice)
             await pc.setRemoteDescription(RTCSessionDescription(call.offer, "offer"))
             await pc.setLocalDescription(await pc.createAnswer())
             opened(pc.localDescription.sdp)
@@ -186,7 +214,7 @@ async def vendors(call: CallSetup, ear: Ear, opened: Opened) -> None:
 
         peer.on(vendor.PeerJoined, joined)
         peer.add_track(source, vendor.MediaStream(id="voice"))
-        async with in_background(speak(call, push, drained)):
+        async with in_background(speak(call, ear, push, drained)):
             await peer.join(call.room)
             opened("")
             await asyncio.Event().wait()

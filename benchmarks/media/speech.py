@@ -16,6 +16,8 @@ SAMPLES = Path(__file__).parents[2] / "samples"
 SPEECH_S = SILENCE_S = 5.0
 CYCLE_S = SPEECH_S + SILENCE_S
 FRAME_S = FRAME_SAMPLES / RATE_HZ
+#: Between two clicks of an agent: more than any system delays.
+CLICK_GAP_S = 0.4
 #: What browsers send of a microphone.
 BITRATE = 32_000
 
@@ -44,6 +46,11 @@ def starts_after_s(number: int) -> float:
     """When the speech of call `number` begins: not everybody speaks at once."""
     # Multiples of the golden ratio lie evenly, however many there are.
     return CYCLE_S * (0.618034 * number % 1.0)
+
+
+def click(rate_hz: int) -> Int16:
+    """20 ms full of energy: nothing else is as loud."""
+    return (20_000 * np.sin(2 * np.pi * 1000 * np.arange(rate_hz // 50) / rate_hz)).astype(np.int16)
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 from array import array
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -37,11 +38,15 @@ class Arrivals:
         #: The number of the last packet, and whose they are.
         self.sequence = 0
         self.ssrc = 0
+        #: The packets themselves, encrypted, for a caller who keeps them.
+        self.kept: list[bytes] | None = None
 
     def note(self, packet: bytes, at_s: float) -> None:
         _, _, self.sequence, timestamp, self.ssrc = _RTP.unpack_from(packet)
         self.at_s.append(at_s)
         self.timestamps.append(timestamp)
+        if self.kept is not None:
+            self.kept.append(packet)
 
     def __len__(self) -> int:
         return len(self.at_s)
@@ -110,6 +115,11 @@ class Wire:
                 elif not 192 <= data[1] <= 223 and notes:
                     seconds, nanoseconds = _TIMESPEC.unpack(notes[0][2])
                     arrivals.note(data, seconds + nanoseconds / 1e9)
+
+    def opened(self, packets: Iterable[bytes]) -> Iterator[bytes]:
+        """What is in encrypted packets, which have to be in their order."""
+        for packet in packets:
+            yield RtpPacket.parse(self._dtls._rx_srtp.unprotect(packet)).payload
 
     def report(self, arrivals: Arrivals) -> None:
         """Tell the agent that nothing got lost."""
