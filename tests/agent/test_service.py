@@ -234,6 +234,7 @@ async def test_somebody_who_only_writes_is_greeted_answered_and_not_left_alone(
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.alone
 async def test_one_caller_too_many_is_told_so_and_heard_later(engines: Engines) -> None:
     async with service(engines, "agents.max_callers=1") as (_, client), AsyncExitStack() as leaving:
         ada = await leaving.enter_async_context(caller(client, "lobby"))
@@ -325,8 +326,9 @@ async def test_rooms_of_a_foreign_server_are_joined_with_its_keys(
                 one = Caller(peer, source)
                 running = asyncio.create_task(one.run())
                 await one.until(type="agent.hello")
-                await source.push(await question(engines, "What is twelve times three?"))
+                await peer.send({"type": "chat", "text": "What is twelve times three?"})
                 await one.until_said(lambda text: "36" in text)
+                await one.heard_voice.wait()
                 running.cancel()
 
 

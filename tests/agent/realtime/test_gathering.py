@@ -17,7 +17,7 @@ from agent.realtime.gathering import SERVER_FAILURES
 from agent.realtime.ice_seam import ice_connections
 from agent.realtime.signalling import SignallingClient
 from tests.agent.realtime.peer_parts import participant, token_provider
-from tests.agent.realtime.test_peer import open_sockets, until_only
+from tests.agent.realtime.test_peer_lifetime import open_sockets, until_only
 from tests.conftest import RunningHub
 from tests.turn_server import TurnServer, free_port, turn_server
 
