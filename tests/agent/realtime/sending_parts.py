@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from fractions import Fraction
@@ -15,6 +16,7 @@ from test_aiortc_seam import new_connection
 
 from agent.realtime import AudioSource
 from agent.realtime.connection_media import ConnectionMedia
+from agent.realtime.playout import Pacer
 from agent.realtime.sending_seam import Mouth
 from agent.realtime.tracks import Outgoing
 
@@ -30,7 +32,7 @@ def plain(_: RTCPeerConnection, track: MediaStreamTrack) -> MediaStreamTrack:
 class Speaking:
     """`pc` is our end of a connection, `other` and `track` the receiver's; what left us is in `packets`."""
 
-    def __init__(self, given: AudioSource | MediaStreamTrack, prepare: Prepare) -> None:
+    def __init__(self, given: AudioSource | MediaStreamTrack, prepare: Prepare = plain) -> None:
         self.pc, self.other = new_connection(), new_connection()
         self.packets: list[RtpPacket] = []
         #: Those whose number in `packets` is told here get lost.
@@ -48,18 +50,26 @@ class Speaking:
         (mouth,) = self._media._mouths.values()
         return mouth
 
-    async def connect(self, fmtp: str | None) -> None:
+    async def offer(self) -> str:
         self._media.send([self._outgoing])
         self._media.place()
         await self.pc.setLocalDescription(await self.pc.createOffer())
-        await self.other.setRemoteDescription(self.pc.localDescription)
-        await self.other.setLocalDescription(await self.other.createAnswer())
-        answer = self.other.localDescription.sdp
-        if fmtp is not None:
-            answer = asking_for(answer, fmtp)
+        self._watch()
+        return self.pc.localDescription.sdp
+
+    async def answered(self, answer: str) -> None:
         self._media.described(answer)
         await self.pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
         await self._media.agreed()
+
+    async def connect(self, fmtp: str | None) -> None:
+        await self.other.setRemoteDescription(RTCSessionDescription(await self.offer(), "offer"))
+        await self.other.setLocalDescription(await self.other.createAnswer())
+        answer = self.other.localDescription.sdp
+        await self.answered(answer if fmtp is None else asking_for(answer, fmtp))
+        self.track = await self._arrived.get()
+
+    def _watch(self) -> None:
         transport = self.pc.getSenders()[0].transport
         send = transport._send_rtp
 
@@ -72,7 +82,6 @@ class Speaking:
             await send(data)
 
         transport._send_rtp = send_rtp
-        self.track = await self._arrived.get()
 
     async def sent(self, packets: int) -> list[RtpPacket]:
         """Wait until so many have left."""
@@ -120,11 +129,25 @@ class Frames(MediaStreamTrack):
         self._frames = frames
         self.taken = 0
 
-    async def recv(self) -> av.AudioFrame:
+    async def due(self) -> None:
         await asyncio.sleep(0.004)
+
+    async def recv(self) -> av.AudioFrame:
+        await self.due()
         samples = self._frames[self.taken % len(self._frames)]
         frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
         frame.sample_rate, frame.time_base = 48_000, Fraction(1, 48_000)
         frame.pts = self.taken * len(samples)
         self.taken += 1
         return frame
+
+
+class RealTime(Frames):
+    """The same as fast as they last."""
+
+    def __init__(self, frames: np.ndarray) -> None:
+        super().__init__(frames)
+        self._pacer = Pacer()
+
+    async def due(self) -> None:
+        await asyncio.sleep(self._pacer.delay_s(time.monotonic()))
