@@ -23,7 +23,7 @@ STOPPING = ("stop", "wait-a-moment", "never-mind", "no", "no-thank-you")
 NOISE_S, NOISE_DBFS, NOISE_PARTS = 2.2, -26.0, 2
 COUGHS = 12
 #: People who read aloud, for so long.
-SUSTAINED_S = (1.5, 4.0)
+SUSTAINED_S = (1.5, 2.7)
 #: Longer interruptions say nothing more and take time.
 MAX_INTERRUPTION_S = 2.2
 
