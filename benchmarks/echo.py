@@ -33,7 +33,7 @@ from benchmarks.common.figures import Spread, bar  # noqa: E402
 from benchmarks.common.rooms import LEAD_S, at_rate, echo_of, loudness, mixed, spoken, through_opus  # noqa: E402
 from benchmarks.common.stimuli import EchoPath  # noqa: E402
 from pipelines.audio import SPEECH_RATE_HZ, Samples, to_float  # noqa: E402
-from pipelines.interruption import ECHO, EchoGate, PlayedLevels  # noqa: E402
+from pipelines.interruption import ECHO, ECHO_IN_SPEECH, EchoGate, PlayedLevels  # noqa: E402
 from pipelines.options import TurnOptions, VadOptions  # noqa: E402
 from pipelines.tts.piper import BUILTIN_FILE, builtin_folder  # noqa: E402
 from pipelines.vad import WINDOW_MS, WINDOW_SAMPLES, SileroVad, SpeechDetector  # noqa: E402
@@ -125,7 +125,7 @@ class Microphone:
         """Returns how long something has sounded that may become speech, or is."""
         edge = self._bare.feed(probability, window, end_ms)
         self.would_be += bool(edge and edge.speech)
-        if self.gate.is_echo(window, end_ms) >= ECHO:
+        if self.gate.is_echo(window, end_ms) >= (ECHO_IN_SPEECH if self._detector.speaking else ECHO):
             probability = 0.0
         edge = self._detector.feed(probability, window, end_ms)
         if edge and edge.speech:

@@ -13,7 +13,7 @@ from prometheus_client import Counter
 from pipelines.audio import SPEECH_RATE_HZ, Samples
 from pipelines.endpoint import ProsodyTracker
 from pipelines.events import Murmur, Offset, Onset, Quiet
-from pipelines.interruption import ECHO, EchoGate, PlayedLevels
+from pipelines.interruption import ECHO, ECHO_IN_SPEECH, EchoGate, PlayedLevels
 from pipelines.options import VadOptions
 from pipelines.stt.base import Recognition
 from pipelines.vad import WINDOW_MS, Edge, SileroVad, SpeechDetector, Windows
@@ -128,7 +128,7 @@ class Listener:
             if self._fed is not None:
                 self._fed.feed(window)
             probability = self._vad.probability(window)
-            if self._echo.is_echo(window, end_ms) >= ECHO:
+            if self._echo.is_echo(window, end_ms) >= (ECHO_IN_SPEECH if self._detector.speaking else ECHO):
                 if probability >= self._threshold:
                     _ECHOES.inc()
                 probability = 0.0

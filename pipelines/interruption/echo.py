@@ -30,6 +30,9 @@ Numbers: TypeAlias = NDArray[np.int64]
 
 #: See `EchoGate.is_echo`.
 ECHO = 0.7
+#: The same for somebody who is speaking already: what they say is not cut to pieces by every loud sound of
+#: ours. Of echoes no more onsets come of it, of what is said over them half as much again is heard.
+ECHO_IN_SPEECH = 0.9
 #: From being handed out to coming back: the network twice, jitter buffers, loudspeaker and microphone.
 MAX_DELAY_MS = 680.0
 _LAGS = np.arange(int(MAX_DELAY_MS / HOP_MS))

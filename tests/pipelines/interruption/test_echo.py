@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from pipelines.audio import SPEECH_RATE_HZ, Samples
-from pipelines.events import Murmur, Onset
+from pipelines.events import Murmur, Offset, Onset
 from pipelines.interruption import ECHO, EchoGate, PlayedLevels
 from pipelines.listener import Listener, SpeechEvent
 from pipelines.options import VadOptions
@@ -106,6 +107,18 @@ def test_a_person_over_the_echo_is_heard(
     microphone = say_over(Room().echo(reply) + room_noise(len(reply)), said, 3000, gain)
     (first, *_) = onsets_ms(listen(reply, microphone))
     assert 2900 < first < 3000 + 1000 * len(said) / SPEECH_RATE_HZ
+
+
+def test_a_person_over_the_echo_is_not_cut_to_pieces(
+    reply: Samples, recording: Callable[[str], Samples]
+) -> None:
+    said = recording("callers/remind-me-to-call-sarah-on-monday.wav")
+    microphone = say_over(Room(gain=0.6).echo(reply) + room_noise(len(reply)), said, 3000, 0.3)
+    edges = [event for event in listen(reply, microphone) if isinstance(event, Onset | Offset)]
+    heard_ms = sum(
+        off.at_ms - on.at_ms for on, off in pairwise(edges) if isinstance(on, Onset) and on.at_ms > 2900
+    )
+    assert heard_ms > 0.6 * 1000 * len(said) / SPEECH_RATE_HZ
 
 
 def test_a_person_with_headphones_is_heard_as_soon_as_without_a_gate(
