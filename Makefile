@@ -13,7 +13,7 @@ run: $(VENV)/.installed
 	$(BIN)/voice-agent serve
 
 test: $(VENV)/.installed-test tools
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not alone and not network'
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m 'not alone and not network'
 	$(BIN)/python -m pytest -m alone
 
 # Networks that lose, delay and fail: minutes, and namespaces that only root may make.
