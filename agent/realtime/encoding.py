@@ -19,7 +19,7 @@ import numpy as np
 from aiortc import MediaStreamTrack
 from prometheus_client import Counter
 
-from agent.realtime.opus import OpusEncoder, Pcm16
+from agent.realtime.opus import CLOCK_HZ, FRAME_SAMPLES, OpusEncoder, Pcm16
 
 ENCODED = Counter(
     "voice_agent_encoded_frames_total",
@@ -80,6 +80,9 @@ class SoundStream:
     """One stream of sound that is sent to any number of receivers, 20 ms after 20 ms."""
 
     def __init__(self) -> None:
+        #: The rate of what comes next before it became 48 kHz. Speech that was made at 16 kHz takes a fifth
+        #: less work if that is known, and comes out closer to the original.
+        self.content_rate_hz = CLOCK_HZ
         self._encoders: dict[Wishes, _Encoder] = {}
 
     def sound(self, samples: Pcm16, at: int) -> Sound:
@@ -89,7 +92,7 @@ class SoundStream:
     def encoder(self, wishes: Wishes, at: int) -> _Encoder:
         encoder = self._encoders.get(wishes)
         if encoder is None:
-            idle_before = at - IDLE_FRAMES * 960
+            idle_before = at - IDLE_FRAMES * FRAME_SAMPLES
             self._encoders = {w: e for w, e in self._encoders.items() if e.used_at >= idle_before}
             encoder = self._encoders[wishes] = _Encoder(wishes)
         return encoder
@@ -145,6 +148,7 @@ class _Encoder:
         else:
             self._silent_frames = 0
         self._opus.loss_percent, self._loss_percent = self._loss_percent, 0
+        self._opus.content_rate_hz = sound.stream.content_rate_hz
         ENCODED.inc()
         return Packet(self._opus.encode(sound.samples))
 

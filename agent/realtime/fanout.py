@@ -61,6 +61,15 @@ class Fanout:
             self._tracks.add(track)
         return track
 
+    @property
+    def content_rate_hz(self) -> int:
+        """What the blocks to come were recorded or made at; see `SoundStream`."""
+        return self._stream.content_rate_hz
+
+    @content_rate_hz.setter
+    def content_rate_hz(self, rate_hz: int) -> None:
+        self._stream.content_rate_hz = rate_hz
+
     def send(self, block: Block) -> None:
         """Hand `block` to every listening track; one that is MAX_TRACK_FRAMES behind loses its oldest."""
         frame = _Frame(block, self._pts)

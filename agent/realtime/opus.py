@@ -41,6 +41,8 @@ COMPLEXITY = 2
 
 # opus_defines.h
 _APPLICATION_VOIP, _SIGNAL_VOICE = 2048, 3001
+_BANDWIDTHS = ((8_000, 1101), (12_000, 1102), (16_000, 1103), (24_000, 1104), (48_000, 1105))
+_SET_MAX_BANDWIDTH = 4004
 _SET_BITRATE, _SET_COMPLEXITY, _SET_INBAND_FEC, _SET_PACKET_LOSS_PERC, _SET_SIGNAL = (
     4002,
     4010,
@@ -133,7 +135,7 @@ class OpusEncoder:
         self._set(_SET_COMPLEXITY, COMPLEXITY)
         self._set(_SET_BITRATE, bit_rate)
         self._set(_SET_INBAND_FEC, int(fec))
-        self._loss_percent = 0
+        self._loss_percent, self._content_rate_hz = 0, CLOCK_HZ
         self._packet = ctypes.create_string_buffer(MAX_FRAME_BYTES)
 
     @property
@@ -146,6 +148,18 @@ class OpusEncoder:
         if percent != self._loss_percent:
             self._set(_SET_PACKET_LOSS_PERC, percent)
             self._loss_percent = percent
+
+    @property
+    def content_rate_hz(self) -> int:
+        """A rate at which the sound can be recorded without loss: no bits are spent on what is above."""
+        return self._content_rate_hz
+
+    @content_rate_hz.setter
+    def content_rate_hz(self, rate_hz: int) -> None:
+        if rate_hz != self._content_rate_hz:
+            widest = _BANDWIDTHS[-1][1]
+            self._set(_SET_MAX_BANDWIDTH, next((b for rate, b in _BANDWIDTHS if rate_hz <= rate), widest))
+            self._content_rate_hz = rate_hz
 
     def encode(self, samples: Pcm16) -> bytes:
         """The packet of the next `FRAME_SAMPLES` samples. `ValueError` if they are not as many."""

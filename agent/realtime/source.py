@@ -99,6 +99,9 @@ class AudioSource:
         async with self._push_lock:
             if epoch == self._epoch and pcm.rate_hz != self._resampler.rate_hz:
                 await self._enqueue(self._resampler.switch(pcm.rate_hz), epoch)
+            # What waits may have been made at a higher rate.
+            waiting_hz = self._fanout.content_rate_hz if self._buffer.queued_samples else 0
+            self._fanout.content_rate_hz = max(waiting_hz, pcm.rate_hz)
             step = max(1, int(pcm.rate_hz * SLICE_S))
             for start in range(0, len(pcm.samples), step):
                 if epoch != self._epoch:

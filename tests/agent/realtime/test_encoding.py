@@ -157,6 +157,17 @@ def test_a_pause_is_silent_and_the_voice_after_it_is_as_if_there_had_been_none(p
     assert power == pytest.approx(expected, rel=0.5)
 
 
+def test_no_bits_are_spent_on_what_was_not_in_the_recording():
+    for rate_hz, config in ((8_000, 1), (11_025, 5), (16_000, 9), (22_050, 13), (44_100, 15), (96_000, 15)):
+        stream = SoundStream()
+        stream.content_rate_hz = rate_hz
+        assert {packet.payload[0] >> 3 for packet in encoded(stream, spoken(0.1), Wishes())} == {config}
+    stream = SoundStream()
+    for rate_hz, config in ((48_000, 15), (16_000, 9), (48_000, 15)):
+        stream.content_rate_hz = rate_hz
+        assert encoded(stream, spoken(0.5), Wishes())[-1].payload[0] >> 3 == config
+
+
 def test_loudness_is_told_as_of_full_scale():
     stream = SoundStream()
     full = np.resize(np.array([32_767, -32_767], np.int16), FRAME)

@@ -517,3 +517,18 @@ async def test_after_a_stall_the_sound_is_at_its_time_again_and_nothing_of_it_is
         assert late_s.min() > -0.001
         assert late_s.max() < 0.02
         assert sum(played) / 16_000 == pytest.approx(fed.sounds[-1].at / 48_000 + 0.02, abs=0.002)
+
+
+@virtual
+async def test_it_is_known_what_the_sound_was_made_at():
+    async with AudioSource() as source:
+        fed = Fed(source)
+        rates_hz = []
+        for rate_hz in (48_000, 16_000, 22_050, 16_000):
+            await source.push(tone(60, rate_hz))
+            rates_hz.append(fed.track._fanout.content_rate_hz)
+        await source.flush()
+        await source.drained()
+        await source.push(tone(60, 16_000))
+        rates_hz.append(fed.track._fanout.content_rate_hz)
+        assert rates_hz == [48_000, 48_000, 48_000, 48_000, 16_000]
