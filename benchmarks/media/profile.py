@@ -77,9 +77,9 @@ async def profiled(title: str, voice: Voice, is_heard: bool, window_s: float) ->
 
 # ---- telling
 
-INTRODUCTION = f"""{CALLS} calls with our side of them in one process, under Python's profiler on the
-clock of processor time. It makes everything take longer, above all what consists of many small functions: the
-shares say where to look, not what a call costs."""
+INTRODUCTION = f"""{CALLS} calls with our side of them in one process, under Python's profiler, which makes
+everything take longer, above all what consists of many small functions: the shares say where to look, not
+what a call costs. Waiting for packets is left out."""
 
 #: By what is in the file or the name of a function, in this order.
 PLACES = (
