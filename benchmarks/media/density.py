@@ -55,8 +55,6 @@ class Climb:
     """One agent's side, from no call to too many."""
 
     system: SystemName
-    #: Without a call.
-    rss_bytes: int
     looks: list[Look] = field(default_factory=list)
 
     @property
@@ -71,8 +69,11 @@ class Climb:
 
     @property
     def call_megabytes(self) -> float | None:
-        most = self.most
-        return None if most is None else (most.rss_bytes - self.rss_bytes) / most.calls / MEGABYTE
+        """What a call takes beyond what the first of them load once; None without two counts to compare."""
+        first, most = self.looks[0], self.most
+        if most is None or most.calls == first.calls:
+            return None
+        return (most.rss_bytes - first.rss_bytes) / (most.calls - first.calls) / MEGABYTE
 
 
 async def measure(plan: Plan) -> Found:
@@ -96,7 +97,7 @@ async def climb(system: SystemName, plan: Plan) -> Climb:
         on_cores_apart() as (running, ticking, core),
         calls_with(system, running, ticking, core) as calls,
     ):
-        climbed = Climb(system, (await calls.agent.spent()).rss_bytes)
+        climbed = Climb(system)
         for count in counts(quick=plan.quick):
             await calls.add_many(count - len(calls.callers), "half", microphone())
             await asyncio.sleep(SETTLE_S)
@@ -152,8 +153,8 @@ def introduction() -> str:
 another.{others} Both speak half of the time. Calls are added, a tenth at a time, until one of them is not
 sent a frame every 20 ms any more: p99 of how late its packets are over {LATE_MS:.0f} ms in {WINDOW_S:.0f} s,
 and again in another {WINDOW_S:.0f} s, by the time at which the kernel had them from the agent's side.
-{ROUNDS} times each, by turns. Memory: how much more the process holds with the most calls than without one,
-divided by their number."""
+{ROUNDS} times each, by turns. Memory: how much more the process holds with the most calls than with the
+first {FIRST}, divided by how many more they are."""
 
 
 BySystem = Sequence[tuple[SystemName, list[Climb]]]

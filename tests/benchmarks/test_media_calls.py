@@ -89,12 +89,12 @@ def test_calls_on_a_core_are_those_before_one_slips() -> None:
         Look(10, 9.9, 0.4, 0.1, 140 << 20),
         Look(12, 30.0, 0.5, 0.1, 0),
     ]
-    climb = Climb("ours", 100 << 20, looks)
+    climb = Climb("ours", looks)
     assert climb.most == looks[1]
     assert climb.slipped == looks[2]
-    assert climb.call_megabytes == 4
-    assert Climb("ours", 0, looks[2:]).most is None
-    assert Climb("ours", 0, looks[:1]).slipped is None
+    assert climb.call_megabytes == 10
+    assert Climb("ours", looks[2:]).most is None
+    assert Climb("ours", looks[:1]).slipped is None
 
 
 def test_a_picture_holds_every_point_within_its_frame() -> None:
