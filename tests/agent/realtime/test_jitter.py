@@ -44,7 +44,8 @@ def polled(buffer: JitterBuffer, until_ms: float) -> list[Piece]:
     while buffer.due_ms is not None and buffer.due_ms <= until_ms:
         due_ms = buffer.due_ms
         got = buffer.poll(due_ms)
-        assert got, "it was due"
+        # Padding is released without being heard.
+        assert got or buffer.due_ms != due_ms, "it was due"
         pieces += got
     return pieces
 
