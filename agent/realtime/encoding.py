@@ -2,10 +2,10 @@
 
 Silence is encoded until nothing of the sound before is left in the codec, and from then on three bytes stand
 for each 20 ms of it, always the same. They go out at the usual pace, because most receivers need that: one on
-aiortc holds the last four packets of a sentence back until others follow, and a
-recogniser notices by what arrives that the speaker has stopped, not by what does not. Only to a receiver that
-asks for it (``usedtx=1``, RFC 7587) is silence not sent, but for a sign of life every `SIGN_OF_LIFE_FRAMES`.
-For the same reasons our own descriptions do not ask.
+aiortc holds the last four packets of a sentence back until others follow, and a recogniser notices by what
+arrives that the speaker has stopped, not by what does not. Only to a receiver that asks for it (``usedtx=1``,
+RFC 7587) is silence not sent, but for a sign of life every `SIGN_OF_LIFE_FRAMES`. For the same reasons our
+own descriptions do not ask.
 """
 
 from __future__ import annotations

@@ -146,12 +146,12 @@ class PlayoutBuffer:
 class Pacer:
     """A grid of 20 ms on a monotonic clock that never answers a stall with a burst.
 
-    Up to `max_late_s` behind is caught up, so that a slow moment does not shift the stream; 60 ms are what
-    receivers hold in store, so nobody hears of it. Further behind, the frames whose time has passed are left
-    out: what was to be said waits, and the grid stays where it is.
+    Up to `max_late_s` behind is caught up, so that a slow moment does not shift the stream: receivers that
+    adapt to what they get hold as much in store once that has happened. Further behind, the frames whose time
+    has passed are left out: what was to be said waits, and the grid stays where it is.
     """
 
-    def __init__(self, *, period_s: float = FRAME_S, max_late_s: float = 0.06) -> None:
+    def __init__(self, *, period_s: float = FRAME_S, max_late_s: float = 0.1) -> None:
         self._period_s = period_s
         self._max_late_s = max_late_s
         self._start_s: float | None = None

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 PACKETS = Counter(
     "voice_agent_sent_audio_packets_total",
-    "Packets of sound: sound, silence, or left out because the receiver wants none while there is silence",
+    "Packets of sound: sound, silence, or left_out because the receiver wants none while there is silence",
     ["kind"],
 )
 BYTES = Counter(
@@ -48,10 +48,10 @@ LOSS = Histogram(
     buckets=(0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5),
 )
 FAILURES = Counter(
-    "voice_agent_audio_sender_failures_total", "Senders of sound that ended by an error of ours"
+    "voice_agent_sent_audio_failures_total", "Senders of sound that ended by an error instead of a goodbye"
 )
 
-_SOUND, _SILENCE, _LEFT_OUT = (PACKETS.labels(kind) for kind in ("sound", "silence", "left out"))
+_SOUND, _SILENCE, _LEFT_OUT = (PACKETS.labels(kind) for kind in ("sound", "silence", "left_out"))
 
 _HEADER = struct.Struct("!BBHLL")
 #: Seconds from the epoch of NTP to that of Unix.
@@ -105,6 +105,10 @@ class Mouth:
                     self._say(stream.sound(frame.to_ndarray()[0], frame.pts or 0))
         except (asyncio.CancelledError, MediaStreamError):
             pass
+        except Exception:
+            # Tracks may be the application's, and so is what they raise.
+            FAILURES.inc()
+            logger.exception("a connection can send no more of a track")
         finally:
             track.feed(None)
             track.stop()

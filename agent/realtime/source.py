@@ -23,9 +23,11 @@ logger = logging.getLogger(__name__)
 
 CLOCK_RESYNCS = Counter(
     "voice_agent_playout_resyncs_total",
-    "Times the playout clock fell more than 60 ms behind and left out what it had missed",
+    "Times the playout clock fell more than 100 ms behind and left out what it had missed",
 )
 
+#: A machine that is held up is so again and again; the log hears of it from each source no more often.
+WARN_EVERY_S = 10.0
 #: Of the time that was left out, how much is told as silence.
 MAX_SKIPPED_FRAMES = 50
 
@@ -62,6 +64,7 @@ class AudioSource:
         self._epoch = 0
         self._pacer = Pacer()
         self._timer: asyncio.TimerHandle | None = None
+        self._warned_s = -WARN_EVERY_S
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -177,12 +180,15 @@ class AudioSource:
 
     def _skip(self, frames: int) -> None:
         CLOCK_RESYNCS.inc()
-        logger.warning("playout was held up for more than 60 ms; the voice was interrupted")
+        now_s = time.monotonic()
+        if now_s - self._warned_s > WARN_EVERY_S:
+            self._warned_s = now_s
+            logger.warning("playout was held up for more than 100 ms; the voice was interrupted")
         self._fanout.skip(frames)
         if self.on_played is not None:
             told = min(frames, MAX_SKIPPED_FRAMES)
             silence = np.zeros(told * FRAME_SAMPLES, np.int16)
-            self.on_played(self._tap.convert(silence), 1000 * (time.monotonic() - told * FRAME_S))
+            self.on_played(self._tap.convert(silence), 1000 * (now_s - told * FRAME_S))
 
     async def _enqueue(self, samples: NDArray[np.int16], epoch: int) -> None:
         while epoch == self._epoch and self._buffer.queued_samples >= self._max_samples:

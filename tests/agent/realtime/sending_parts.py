@@ -14,11 +14,10 @@ from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.rtp import RtpPacket, is_rtcp
 from test_aiortc_seam import new_connection
 
-from agent.realtime import AudioSource
 from agent.realtime.connection_media import ConnectionMedia
 from agent.realtime.playout import Pacer
 from agent.realtime.sending_seam import Mouth
-from agent.realtime.tracks import Outgoing
+from agent.realtime.tracks import Outgoing, Sendable
 
 #: Makes of a remote track, as the receiver announces it, the one to be read.
 Prepare = Callable[[RTCPeerConnection, MediaStreamTrack], MediaStreamTrack]
@@ -32,7 +31,7 @@ def plain(_: RTCPeerConnection, track: MediaStreamTrack) -> MediaStreamTrack:
 class Speaking:
     """`pc` is our end of a connection, `other` and `track` the receiver's; what left us is in `packets`."""
 
-    def __init__(self, given: AudioSource | MediaStreamTrack, prepare: Prepare = plain) -> None:
+    def __init__(self, given: Sendable, prepare: Prepare = plain) -> None:
         self.pc, self.other = new_connection(), new_connection()
         self.packets: list[RtpPacket] = []
         #: Those whose number in `packets` is told here get lost.
@@ -98,7 +97,7 @@ class Speaking:
 
 @asynccontextmanager
 async def speaking(
-    given: AudioSource | MediaStreamTrack,
+    given: Sendable,
     *,
     fmtp: str | None = None,
     prepare: Prepare = plain,

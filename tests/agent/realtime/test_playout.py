@@ -215,7 +215,7 @@ def test_frames_lie_on_a_grid_and_lateness_does_not_add_up():
 
 
 def test_a_short_stall_is_caught_up():
-    produced = run_pacer([0.0, 0.07, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    produced = run_pacer([0.0, 0.09, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     assert produced[-1] == pytest.approx(100.0 + 7 * FRAME_S)
 
 
@@ -240,5 +240,5 @@ def test_there_are_never_more_frames_than_the_stall_allows(lateness_s):
     produced = np.array(run_pacer(lateness_s))
     for first in range(len(produced)):
         frames = np.arange(len(produced) - first)
-        # A grid 60 ms behind may deliver three frames at once, and one that was due anyway.
-        assert (produced[first:] - produced[first] >= frames * FRAME_S - 0.06 - FRAME_S - 1e-6).all()
+        # A grid 100 ms behind may deliver five frames at once, and one that was due anyway.
+        assert (produced[first:] - produced[first] >= frames * FRAME_S - 0.1 - FRAME_S - 1e-6).all()

@@ -181,6 +181,31 @@ async def test_who_gets_the_same_gets_it_encoded_once_and_one_that_fails_leaves_
         await speakers[1].sent(len(speakers[1].packets) + 5)
 
 
+async def test_a_track_of_somebody_else_that_fails_ends_and_the_connection_can_be_closed():
+    track = Frames(np.zeros((5, FRAME), np.int16))
+    failures = FAILURES._value.get()
+    async with speaking(Broken(track)) as speaker:
+        while FAILURES._value.get() == failures:
+            await asyncio.sleep(0.01)
+        assert speaker.pc.getSenders()[0].track is None
+
+
+class Broken:
+    """A source whose tracks raise what they please."""
+
+    kind = "audio"
+
+    def __init__(self, track: Frames) -> None:
+        self._track = track
+
+    def new_track(self) -> Frames:
+        async def due() -> None:
+            raise ZeroDivisionError
+
+        self._track.due = due
+        return self._track
+
+
 def broken(_: int) -> bool:
     raise ValueError
 
