@@ -2,8 +2,9 @@
 
 Calls are added until one of them is not sent a frame every 20 ms any more: the 99th percentile of how late
 its packets are is over `LATE_MS`. Lateness is read at the caller: a packet's time stamp says when it ought to
-be there, and the kernel when the agent's side handed it over. So it is the sending clock, encoding,
-encryption and the event loop that are judged, and not how busy the callers are.
+be there, and the kernel when the agent's side handed it over; one that was left out is infinitely late. So it
+is the sending clock, encoding, encryption and the event loop that are judged, and not how busy the callers
+are.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ async def one_look(calls: Calls, window_s: float) -> Look:
     after = await calls.agent.spent()
     callers_share = (time.process_time() - began[0]) / (time.monotonic() - began[1])
     late_ms = [
-        percentile(caller.arrivals.lateness_ms(first).tolist() or [float("inf")], LATE_PERCENT)
+        percentile(caller.arrivals.lateness_ms(first).tolist(), LATE_PERCENT)
         for caller, first in zip(calls.callers, since, strict=True)
     ]
     return Look(len(late_ms), max(late_ms), after.cpu_since(before), callers_share, after.rss_bytes)

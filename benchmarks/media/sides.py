@@ -22,7 +22,7 @@ from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSes
 from aiortc.mediastreams import MediaStreamError
 
 from agent.realtime import AudioSource, Peer, TrackAdded, iter_speech
-from agent.realtime.playout import RATE_HZ, Pacer
+from agent.realtime.playout import RATE_HZ
 from benchmarks.common.sound import FRAME_SAMPLES, Int16
 from benchmarks.media.ear import Ear
 from benchmarks.media.speech import (
@@ -116,13 +116,13 @@ async def click_now_and_then(call: CallSetup, ear: Ear, push: Callable[[Pcm], Aw
 
 
 class PlainVoice(MediaStreamTrack):
-    """Frames that are there already, on a clock as careful as ours; what is pushed comes between them."""
+    """Frames that are there already, on the clock of aiortc's tracks; what is pushed comes between."""
 
     kind = "audio"
 
     def __init__(self, call: CallSetup) -> None:
         super().__init__()
-        self._pacer = Pacer()
+        self._start_s = 0.0
         self._number = 0
         self._pushed: deque[Int16] = deque()
         spoken = np.zeros(FRAME_SAMPLES, np.int16) if call.voice == "clicks" else speech()
@@ -137,7 +137,8 @@ class PlainVoice(MediaStreamTrack):
         self._pushed.append(frame.samples)
 
     async def recv(self) -> av.AudioFrame:
-        await asyncio.sleep(self._pacer.delay_s(time.monotonic()))
+        self._start_s = self._start_s or time.monotonic()
+        await asyncio.sleep(self._start_s + self._number * FRAME_S - time.monotonic())
         samples = self._frames[self._number % len(self._frames)]
         if self._pushed:
             samples = self._pushed.popleft()

@@ -48,6 +48,11 @@ def test_lateness_is_against_the_most_punctual_packet() -> None:
     late_s = np.array([0.003, 0.001, 0.001, 0.021, 0.002])
     late_ms = lateness_ms(1e9 + 0.02 * frames + late_s, timestamps)
     assert late_ms == pytest.approx([2, 0, 0, 20, 1], abs=0.01)
+    # The second and third frame were never sent.
+    sent = [0, 3, 4]
+    late_ms = lateness_ms((1e9 + 0.02 * frames + late_s)[sent], timestamps[sent])
+    assert late_ms == pytest.approx([1, 19, 0, np.inf, np.inf], abs=0.01)
+    assert lateness_ms(np.zeros(0), np.zeros(0, np.int64)) == [np.inf]
 
 
 def test_packets_tell_of_the_one_before_where_they_should() -> None:
