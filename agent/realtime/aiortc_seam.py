@@ -1,6 +1,6 @@
 """Every reach into aiortc's private parts but those in `ice_seam` and, to send sound, `sending_seam`.
 
-Checked with aiortc 1.14 to 1.16; tests/agent/realtime/test_aiortc_seam.py guards it. Each function says what
+Checked with aiortc 1.16; tests/agent/realtime/test_aiortc_seam.py guards it. Each function says what
 it needs it for and what goes wrong without it.
 """
 

@@ -1,6 +1,6 @@
 """Every reach into the private parts of aioice and of aiortc's ICE transports; `aiortc_seam` has the others.
 
-Checked with aiortc 1.14 to 1.16 and aioice 0.13; tests/agent/realtime/test_ice_seam.py guards it. Each says
+Checked with aiortc 1.16 and aioice 0.13; tests/agent/realtime/test_ice_seam.py guards it. Each says
 what it is needed for and what goes wrong without it.
 """
 

@@ -1,6 +1,6 @@
 """Every reach into the private parts of aiortc's senders of sound; the others are in `aiortc_seam`.
 
-Checked with aiortc 1.14 to 1.16; tests/agent/realtime/test_sending_seam.py guards it.
+Checked with aiortc 1.16; tests/agent/realtime/test_sending_seam.py guards it.
 """
 
 from __future__ import annotations
