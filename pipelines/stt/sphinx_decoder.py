@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from pocketsphinx import Config, Decoder
 
-from pipelines.audio import Samples, to_int16
+from pipelines.audio import SPEECH_RATE_HZ, Samples, to_int16
 from pipelines.stt.sphinx_phrases import pronouncer, sentences, trigram_arpa
 
 #: Phrase sets a decoder keeps; the one used longest ago goes.
@@ -56,9 +56,13 @@ _PAUSES = frozenset({"<s>", "</s>", "<sil>", "(NULL)", "[NOISE]", "[SPEECH]"})
 _VARIANT = re.compile(r"\(\d+\)$")
 # The search's width: noise keeps ten times more hypotheses alive than speech; this bounds what it costs.
 _MAX_ACTIVE = 5000
-# Digital silence has no logarithm; a tenth of a second of faint hiss on both sides is what the model expects.
+# Digital silence has no logarithm; two tenths of a second of faint hiss on both sides are what the model
+# expects.
 _HISS_SAMPLES = 3200
 _HISS = np.random.default_rng(0).normal(0.0, 2e-4, _HISS_SAMPLES).astype(np.float32)
+_LONGER_THAN_A_BREATH = SPEECH_RATE_HZ * 1600 // 1000
+#: The beginning is the caller's room, and not speech, where it is that much less loud than the whole.
+_ROOM_SHARE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ class SphinxDecoder:
         if decoder is None:
             return NOTHING
         decoder.start_utt()
-        framed = np.concatenate([_HISS, audio, _HISS])
+        framed = np.concatenate([_HISS, audio, _after(audio)])
         decoder.process_raw(to_int16(framed).tobytes(), full_utt=True)
         decoder.end_utt()
         return _best_path(decoder)
@@ -158,6 +162,22 @@ class SphinxDecoder:
             lines.append(f"{entry} {phones}")
             entry = f"{word}({len(lines) + 1})"
         return lines
+
+
+def _after(audio: Samples) -> Samples:
+    """What follows the last word, of whose silence there is next to nothing yet: more of the caller's room.
+
+    Where its noise ended with the word, the word was often misheard: 8 of 18 times "my fellow Americans", with
+    the room behind it 3. A breath is not helped to sound like a word: it gets none.
+    """
+    room = audio[_HISS_SAMPLES - 1 :: -1]
+    if len(audio) < _LONGER_THAN_A_BREATH or _level(room) > _ROOM_SHARE * _level(audio):
+        return _HISS
+    return room + _HISS
+
+
+def _level(audio: Samples) -> float:
+    return float(np.sqrt(np.dot(audio, audio) / len(audio)))
 
 
 def _best_path(decoder: Decoder) -> Heard:
