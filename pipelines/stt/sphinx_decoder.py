@@ -167,8 +167,8 @@ class SphinxDecoder:
 def _after(audio: Samples) -> Samples:
     """What follows the last word, of whose silence there is next to nothing yet: more of the caller's room.
 
-    Where its noise ended with the word, the word was often misheard: 8 of 18 times "my fellow Americans", with
-    the room behind it 3. A breath is not helped to sound like a word: it gets none.
+    Where its noise ended with the word, the word was often misheard: "my fellow Americans" 8 of 18 times, and
+    3 with the room behind it. A breath is not helped to sound like a word: it gets none.
     """
     room = audio[_HISS_SAMPLES - 1 :: -1]
     if len(audio) < _LONGER_THAN_A_BREATH or _level(room) > _ROOM_SHARE * _level(audio):
