@@ -169,7 +169,3 @@ class Pacer:
             self._frames += math.ceil(behind)
             self.skipped += math.ceil(behind)
         return self._start_s + self._frames * self._period_s
-
-    def delay_s(self, now_s: float) -> float:
-        """How long to wait, from `now_s`, after having produced a frame."""
-        return max(0.0, self.due_s(now_s) - now_s)

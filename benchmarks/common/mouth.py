@@ -64,11 +64,6 @@ class Mouth(MediaStreamTrack):
         begin_s = await self.left_s(frames[recording.begin // FRAME_SAMPLES])
         return begin_s, end_s
 
-    @property
-    def pending_s(self) -> float:
-        """How long it takes to say what is still to be said."""
-        return len(self._saying) * _FRAME_S
-
     # ---- what aiortc asks for
 
     async def recv(self) -> av.AudioFrame:

@@ -44,21 +44,16 @@ def meaning(text: str, language: str | None) -> tuple[Meaning, int]:
     if not tokens or all(_LAUGH.fullmatch(token) for token in tokens):
         return Meaning.NOTHING, 0
     backchannels, commands = _phrases(language[:2].lower() if language else None)
-    approving = saying = 0
+    saying = 0
     commanding = False
     at = 0
     while at < len(tokens):
         if length := _match(tokens, at, commands):
             commanding = True
             saying += length
-        elif length := _match(tokens, at, backchannels):
-            approving += 1
-        else:
+        elif not (length := _match(tokens, at, backchannels)):
             length = 1
-            if _HUM.fullmatch(tokens[at]) or _LAUGH.fullmatch(tokens[at]):
-                approving += 1
-            else:
-                saying += 1
+            saying += not (_HUM.fullmatch(tokens[at]) or _LAUGH.fullmatch(tokens[at]))
         at += length
     if commanding:
         return Meaning.COMMAND, saying

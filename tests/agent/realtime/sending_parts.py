@@ -149,4 +149,5 @@ class RealTime(Frames):
         self._pacer = Pacer()
 
     async def due(self) -> None:
-        await asyncio.sleep(self._pacer.delay_s(time.monotonic()))
+        now_s = time.monotonic()
+        await asyncio.sleep(max(0.0, self._pacer.due_s(now_s) - now_s))

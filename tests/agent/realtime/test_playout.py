@@ -204,7 +204,7 @@ def run_pacer(lateness_s: list[float]) -> list[float]:
     pacer, now, produced = Pacer(), 100.0, []
     for late_s in lateness_s:
         produced.append(now)
-        now += pacer.delay_s(now) + late_s
+        now = max(now, pacer.due_s(now)) + late_s
     return produced
 
 
