@@ -57,6 +57,7 @@ def judge(overlap: Overlap, options: InterruptionOptions) -> Verdict:
     "stop", "wait" take                            take
     others         take, from two words on or      take, once final or `ANSWER_WAIT_MS`
                    after `ONE_WORD_MS`
+    "I" (… see)    wait; take after `sustained_ms` take, once final or `ANSWER_WAIT_MS`
     "mm-hm"        wait; take after twice          give back, once final or `ANSWER_WAIT_MS`
                    `sustained_ms`
     none in it     wait; give back after twice     give back, once final or `ANSWER_WAIT_MS`
@@ -82,6 +83,8 @@ def judge(overlap: Overlap, options: InterruptionOptions) -> Verdict:
         case Meaning.WORDS:
             sure = decided or words > 1 or overlap.speech_ms >= ONE_WORD_MS
             return Verdict.TAKE if sure else Verdict.WAIT
+        case Meaning.BEGINNING:
+            return Verdict.TAKE if decided or overlap.speech_ms >= sustained_ms else Verdict.WAIT
         case Meaning.BACKCHANNEL:
             if overlap.silence_ms > 0:
                 return Verdict.GIVE_BACK if decided else Verdict.WAIT

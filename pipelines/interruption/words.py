@@ -17,6 +17,8 @@ class Meaning(Enum):
     NOTHING = "nothing"
     #: Approval or attention, nothing else: go on.
     BACKCHANNEL = "backchannel"
+    #: What approval of several words begins with ("I" of "I see"): the next word tells.
+    BEGINNING = "beginning"
     #: A call to stop, whatever else is said.
     COMMAND = "command"
     #: Words of their own.
@@ -43,21 +45,27 @@ def meaning(text: str, language: str | None) -> tuple[Meaning, int]:
     tokens = _tokens(text)
     if not tokens or all(_LAUGH.fullmatch(token) for token in tokens):
         return Meaning.NOTHING, 0
-    backchannels, commands = _phrases(language[:2].lower() if language else None)
-    saying = 0
+    backchannels, beginnings, commands = _phrases(language[:2].lower() if language else None)
+    saying = begun = 0
     commanding = False
     at = 0
     while at < len(tokens):
+        rest = tuple(tokens[at:])
         if length := _match(tokens, at, commands):
             commanding = True
             saying += length
-        elif not (length := _match(tokens, at, backchannels)):
+        elif (length := _match(tokens, at, backchannels)) < len(rest) and rest in beginnings:
+            begun = len(rest)
+            break
+        elif not length:
             length = 1
             saying += not (_HUM.fullmatch(tokens[at]) or _LAUGH.fullmatch(tokens[at]))
         at += length
     if commanding:
-        return Meaning.COMMAND, saying
-    return (Meaning.WORDS, saying) if saying else (Meaning.BACKCHANNEL, 0)
+        return Meaning.COMMAND, saying + begun
+    if saying:
+        return Meaning.WORDS, saying + begun
+    return (Meaning.BEGINNING, begun) if begun else (Meaning.BACKCHANNEL, 0)
 
 
 def _tokens(text: str) -> list[str]:
@@ -73,11 +81,14 @@ def _match(tokens: list[str], at: int, phrases: Phrases) -> int:
 
 
 @cache
-def _phrases(language: str | None) -> tuple[Phrases, Phrases]:
+def _phrases(language: str | None) -> tuple[Phrases, Phrases, Phrases]:
+    """Backchannels, what those of several words begin with, commands."""
     known = [LEXICONS.get(language, LEXICONS["en"])] if language else list(LEXICONS.values())
 
     def parsed(lists: list[str]) -> Phrases:
         phrases = chain.from_iterable(words.split(",") for words in lists)
         return frozenset(tuple(_tokens(phrase)) for phrase in phrases)
 
-    return parsed([one.backchannels for one in known]), parsed([one.commands for one in known])
+    backchannels = parsed([one.backchannels for one in known])
+    beginnings = frozenset(phrase[:n] for phrase in backchannels for n in range(1, len(phrase)))
+    return backchannels, beginnings, parsed([one.commands for one in known])

@@ -109,6 +109,34 @@ def test_a_single_word_takes_the_floor_once_it_will_not_become_another() -> None
     assert judge(overlap("Berlin", speech_ms=200, silence_ms=64, final=True), OPTIONS) is TAKE
 
 
+@pytest.mark.parametrize(
+    ("language", "begun", "approval", "words"),
+    [
+        ("en", "I", "I see.", "I want"),
+        ("en", "Yeah, got", "Yeah, got it.", "Yeah, got none"),
+        ("en", "Okay, that's", "Okay, that's true", "Okay, that's wrong"),
+        ("de", "in", "In Ordnung", "in Berlin"),
+        ("es", "claro que", "Claro que sí", "claro que Berlin"),
+        (None, "très", "très bien", "très cher"),
+    ],
+)
+def test_what_may_become_approval_waits_for_the_next_word(
+    language: str | None, begun: str, approval: str, words: str
+) -> None:
+    late_ms = OPTIONS.sustained_ms - 1
+    assert judge(overlap(begun, language=language, speech_ms=late_ms), OPTIONS) is WAIT
+    assert judge(overlap(begun, language=language, speech_ms=late_ms + 1), OPTIONS) is TAKE
+    assert judge(overlap(begun, language=language, silence_ms=64), OPTIONS) is WAIT
+    assert judge(overlap(begun, language=language, silence_ms=64, final=True), OPTIONS) is TAKE
+    assert judge(overlap(approval, language=language, silence_ms=64, final=True), OPTIONS) is BACK
+    assert judge(overlap(words, language=language, speech_ms=late_ms), OPTIONS) is TAKE
+
+
+def test_words_before_what_may_become_approval_take_the_floor() -> None:
+    assert judge(overlap("Berlin I"), OPTIONS) is TAKE
+    assert judge(overlap("Stop, I"), OPTIONS) is TAKE
+
+
 def test_speech_that_nobody_recognises_takes_the_floor_when_it_lasts() -> None:
     assert judge(overlap(None, speech_ms=OPTIONS.sustained_ms - 1), OPTIONS) is WAIT
     assert judge(overlap(None, speech_ms=OPTIONS.sustained_ms), OPTIONS) is TAKE
@@ -132,7 +160,7 @@ def test_approval_without_end_is_speech_and_noise_without_end_is_noise() -> None
     assert judge(overlap("", speech_ms=long_ms), OPTIONS) is BACK
 
 
-@pytest.mark.parametrize("text", [None, "", "yeah", "Berlin", "stop", "where is my order"])
+@pytest.mark.parametrize("text", [None, "", "yeah", "I", "Berlin", "stop", "where is my order"])
 @pytest.mark.parametrize("final", [False, True])
 @pytest.mark.parametrize("speech_ms", [32, 300, 3000])
 def test_waiting_always_ends(text: str | None, *, final: bool, speech_ms: float) -> None:
