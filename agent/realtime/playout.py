@@ -14,6 +14,11 @@ RATE_HZ = 48_000
 FRAME_SAMPLES = 960
 FRAME_S = FRAME_SAMPLES / RATE_HZ
 
+#: Clocks begin at multiples of it. Whenever one wakes the process up, those of all other voices in the same
+#: place are served as well: 200 times a second for any number of voices. Four places, because they wait for
+#: each other: with so many voices that a core is busy, all at one moment would be a queue of 20 ms.
+GRID_S = FRAME_S / 4
+
 #: How long a change of gain takes. Shorter is heard as a click, longer as a fade.
 GAIN_RAMP_SAMPLES = RATE_HZ * 10 // 1000
 
@@ -148,7 +153,8 @@ class Pacer:
 
     Up to `max_late_s` behind is caught up, so that a slow moment does not shift the stream: receivers that
     adapt to what they get hold as much in store once that has happened. Further behind, the frames whose time
-    has passed are left out: what was to be said waits, and the grid stays where it is.
+    has passed are left out: what was to be said waits, and the grid stays where it is. It lies on multiples
+    of `GRID_S`, so the second frame may come up to that much early.
     """
 
     def __init__(self, *, period_s: float = FRAME_S, max_late_s: float = 0.1) -> None:
@@ -162,7 +168,7 @@ class Pacer:
     def due_s(self, now_s: float) -> float:
         """When the next frame is due, a frame having been produced at `now_s`; it may be past."""
         if self._start_s is None:
-            self._start_s = now_s
+            self._start_s = math.floor(now_s / GRID_S) * GRID_S
         self._frames += 1
         behind = (now_s - self._start_s) / self._period_s - self._frames
         if behind * self._period_s > self._max_late_s:

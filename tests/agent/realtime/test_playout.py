@@ -12,6 +12,7 @@ from agent.realtime.playout import (
     FRAME_S,
     FRAME_SAMPLES,
     GAIN_RAMP_SAMPLES,
+    GRID_S,
     Pacer,
     PlayoutBuffer,
 )
@@ -212,6 +213,18 @@ def test_frames_lie_on_a_grid_and_lateness_does_not_add_up():
     produced = run_pacer([0.003] * 500)
     assert produced[0] == 100.0
     assert produced[-1] - produced[0] == pytest.approx(499 * FRAME_S + 0.003)
+
+
+@given(st.lists(st.floats(100.0, 101.0), min_size=1))
+def test_any_number_of_clocks_has_to_wake_up_at_four_moments_of_a_frame(starts_s):
+    moments = set()
+    for start_s in starts_s:
+        pacer = Pacer()
+        pacer.due_s(start_s)
+        due_s = pacer.due_s(start_s)
+        assert start_s + 2 * FRAME_S - GRID_S < due_s <= start_s + 2 * FRAME_S + 1e-9
+        moments.add(round(due_s % FRAME_S * 1e6) % round(FRAME_S * 1e6))
+    assert len(moments) <= 4
 
 
 def test_a_short_stall_is_caught_up():
