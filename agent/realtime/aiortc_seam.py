@@ -1,4 +1,4 @@
-"""Every reach into aiortc's private parts but those in `ice_seam` and, to send sound, `sending_seam`.
+"""Every reach into aiortc's private parts but those in `ice_seam`, `sending_seam` and `receiving_seam`.
 
 Checked with aiortc 1.16; tests/agent/realtime/test_aiortc_seam.py guards it. Each function says what
 it needs it for and what goes wrong without it.
@@ -19,13 +19,12 @@ from aiortc import (
     rtp,
 )
 from aiortc.codecs import CODECS
-from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
 from aiortc.rtcrtpreceiver import RemoteStreamTrack
 from prometheus_client import Counter
 
 from agent.realtime import opus
-from agent.realtime.audio_arrival import AudioArrival
 from agent.realtime.received_audio import DROPPED_FRAMES, ReceivedAudio
+from agent.realtime.receiving_seam import Ears, arrival_of
 
 #: Decoded pictures kept for a slow reader. They are large, and only the newest are of use.
 MAX_WAITING_PICTURES = 3
@@ -83,14 +82,14 @@ def ask_for_fec() -> None:
 
 
 def prepare_received_track(pc: RTCPeerConnection, track: MediaStreamTrack) -> MediaStreamTrack:
-    """Bound the frames that wait for a reader of pictures; receive sound by our own means (`_Ears`).
+    """Bound the frames that wait for a reader of pictures; receive sound by our own means (`Ears`).
 
     To be called in the ``track`` event, before the receiver starts. Returns the track to be used from now on.
     """
     receiver: Any = next(t.receiver for t in pc.getTransceivers() if t.receiver.track is track)
     receiver._handle_rtcp_packet = _all_but_goodbyes(receiver._handle_rtcp_packet)
     if track.kind == "audio":
-        return _Ears(receiver).track
+        return Ears(receiver).track
     receiver.track._queue = _NewestFrames(MAX_WAITING_PICTURES)
     return track
 
@@ -111,49 +110,12 @@ def renew_received_track(receiver: RTCRtpReceiver) -> MediaStreamTrack:
     renewed: Any
     if isinstance(before, ReceivedAudio):
         renewed = ReceivedAudio(before.id)
-        arrival: AudioArrival = receiver._RTCRtpReceiver__jitter_buffer.arrival  # type: ignore[attr-defined]
-        arrival.renew(renewed)
+        arrival_of(receiver).renew(renewed)
     else:
         renewed = RemoteStreamTrack(kind=before.kind, id=before.id)
         renewed._queue = _NewestFrames(before._queue.maxsize, after=before._queue)
     receiver._track = renewed
     return renewed  # type: ignore[no-any-return]
-
-
-class _Ears:
-    """Takes the place of the jitter buffer, the decoder thread and the track of a receiver of sound.
-
-    aiortc's buffer holds back four packets for a loudspeaker that must never run dry, 80 ms in which the
-    agent could have begun to think. After one lost packet it jams, and it is 300 ms for the rest of the call;
-    nothing is put in the place of what was lost; and every track has a thread. What aiortc keeps: parsing,
-    statistics, reports to the sender.
-    """
-
-    def __init__(self, receiver: Any) -> None:
-        self._receiver = receiver
-        self.track = ReceivedAudio(receiver.track.id)
-        self.arrival = AudioArrival(self.track)
-        receiver._track = self.track
-        receiver._RTCRtpReceiver__jitter_buffer = self
-        receiver._RTCRtpReceiver__stop_decoder = self.arrival.end
-        receiver.receive = self._receive
-
-    def add(self, packet: rtp.RtpPacket) -> tuple[bool, None]:
-        """As aiortc's buffer: whether a whole picture is wanted, and a frame for the decoder thread."""
-        codec = self._receiver._RTCRtpReceiver__codecs[packet.payload_type]
-        self.arrival.packet(packet, codec)
-        return False, None
-
-    async def _receive(self, parameters: RTCRtpReceiveParameters) -> None:
-        """As aiortc's, without the decoder thread."""
-        receiver = self._receiver
-        if receiver._RTCRtpReceiver__started:
-            return
-        for codec in parameters.codecs:
-            receiver._RTCRtpReceiver__codecs[codec.payloadType] = codec
-        receiver.transport._register_rtp_receiver(receiver, parameters)
-        receiver._RTCRtpReceiver__rtcp_task = asyncio.ensure_future(receiver._run_rtcp())
-        receiver._RTCRtpReceiver__started = True
 
 
 async def say_bye(sender: RTCRtpSender) -> None:
