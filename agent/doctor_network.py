@@ -9,7 +9,7 @@ import aioice
 from agent.access import Access
 from agent.doctor_ice import ANSWER_TIMEOUT_S, Finding, Mailbox, Probe, ice_checks
 from agent.realtime import SignallingConnectError, SignallingError
-from agent.realtime.signalling import SignallingClient
+from agent.realtime.signalling.client import SignallingClient
 from agent.room_options import TurnServers
 from agent.settings import Settings
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, model_validator
 
-from agent.realtime.ice import MAX_SERVERS, is_turn_url, parse_ice_servers
-from agent.realtime.ice import IceServer as PlainServer
-from agent.realtime.tokens import json_bytes
-from agent.realtime.turn_rest import is_app_name, is_region
+from agent.realtime.ice_servers import MAX_SERVERS, is_turn_url, parse_ice_servers
+from agent.realtime.ice_servers import IceServer as PlainServer
+from agent.realtime.json_text import json_bytes
+from agent.realtime.rest.turn_rest import is_app_name, is_region
 from pipelines.options import Section
 
 METERED_URL = "wss://rms.metered.ca"

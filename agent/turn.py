@@ -11,9 +11,9 @@ from typing import Protocol
 from prometheus_client import Counter
 
 from agent.realtime import IceServer, RestError, TurnApi, parse_ice_servers, shared_secret_credential
-from agent.realtime.tokens import json_bytes
-from agent.realtime.turn_rest import MAX_LABEL_CHARS
-from agent.realtime.turn_types import TurnCredential
+from agent.realtime.json_text import json_bytes
+from agent.realtime.rest.turn_rest import MAX_LABEL_CHARS
+from agent.realtime.rest.turn_types import TurnCredential
 from agent.room_options import MAX_TOKEN_SERVERS_BYTES, RoomsOptions, TurnServers
 
 _log = logging.getLogger(__name__)

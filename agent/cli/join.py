@@ -23,7 +23,7 @@ from agent.dispatch.base import (
     reason_of,
 )
 from agent.personas import Personas
-from agent.realtime.opening import check_url
+from agent.realtime.signalling.opening import check_url
 from agent.service import settle_memory
 from agent.settings import Settings, SettingsError
 from agent.worker import Worker

@@ -13,15 +13,9 @@ from urllib.parse import unquote
 import jwt
 
 from agent.realtime.codes import Action, CloseCode
-from agent.realtime.json_text import JsonObject, is_shallow
+from agent.realtime.json_text import JsonObject, is_shallow, json_bytes
 from agent.realtime.names import is_channel, is_minted_peer_id
-from agent.realtime.tokens import (
-    MAX_CHANNELS,
-    MAX_METADATA_BYTES,
-    MAX_PEER_METADATA_BYTES,
-    MAX_PERMISSIONS,
-    json_bytes,
-)
+from agent.realtime.tokens import MAX_CHANNELS, MAX_METADATA_BYTES, MAX_PEER_METADATA_BYTES, MAX_PERMISSIONS
 
 from .keys import KeyRing, PublishableKey, SecretKey
 from .rooms import Grant

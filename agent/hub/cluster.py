@@ -20,7 +20,6 @@ from typing import Protocol
 
 from prometheus_client import Counter, Gauge
 
-from agent.realtime.backoff import Backoff
 from agent.realtime.codes import ErrorCode
 from agent.realtime.frames import (
     Ack,
@@ -34,6 +33,7 @@ from agent.realtime.frames import (
     Subscribe,
     Unsubscribe,
 )
+from agent.realtime.signalling.backoff import Backoff
 
 from .cluster_feeds import Feeds
 from .cluster_wire import Kick, Relayed, ToPeer, encode_note, encode_relayed

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from agent.realtime.codes import Action
-from agent.realtime.json_text import Json, JsonObject, load_json
+from agent.realtime.json_text import Json, JsonObject, json_bytes, load_json
 from agent.realtime.names import (
     covers,
     is_channel,
@@ -24,7 +24,6 @@ from agent.realtime.tokens import (
     MAX_METADATA_BYTES,
     MAX_PEER_METADATA_BYTES,
     MAX_PERMISSIONS,
-    json_bytes,
     mint_token,
 )
 

@@ -33,7 +33,7 @@ from agent.realtime.frames import (
     encode,
     frame_bytes,
 )
-from agent.realtime.ice import IceServer
+from agent.realtime.ice_servers import IceServer
 from agent.realtime.json_text import Json, JsonObject
 
 from .auth import Admission, CloseRefusedError, HttpRefusedError, admit

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from agent.controller.security import KnownHost
-from agent.realtime.ice import MAX_SERVERS, parse_ice_servers
+from agent.realtime.ice_servers import MAX_SERVERS, parse_ice_servers
 from agent.settings import (
     DEVELOPMENT_KEY,
     DEVELOPMENT_SECRET,

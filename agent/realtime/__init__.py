@@ -1,8 +1,11 @@
-"""The room layer: a signalling client, a WebRTC peer, and audio out of it and into it."""
+"""The room layer: a signalling client, a WebRTC peer, and audio out of it and into it.
 
-from agent.realtime.backoff import Backoff
-from agent.realtime.channels import DataChannel
-from agent.realtime.control import ControlPlane, Plan, Token, Usage
+The modules beside this one are what all share: the protocol's frames, names, codes and tokens, JSON, errors,
+Opus. The packages, each built on those before it only: `signalling`, `rest`, `ice`, `negotiation`,
+`sending`, `receiving`, `connections`, `remote`, `room`.
+"""
+
+from agent.realtime.connections.channels import DataChannel
 from agent.realtime.errors import (
     AckTimeoutError,
     ChannelClosedError,
@@ -17,11 +20,10 @@ from agent.realtime.errors import (
     SignallingError,
     TokenProviderError,
 )
-from agent.realtime.files import Media, MediaError, from_file, from_rtsp
-from agent.realtime.ice import IceServer, parse_ice_servers
-from agent.realtime.link import Timeouts
-from agent.realtime.peer import Peer
-from agent.realtime.peer_events import (
+from agent.realtime.ice_servers import IceServer, parse_ice_servers
+from agent.realtime.receiving.receive import iter_audio, iter_frames, iter_speech
+from agent.realtime.receiving.received_audio import ReceivedAudio
+from agent.realtime.remote.peer_events import (
     DataChannelOpened,
     DataReceived,
     FatalError,
@@ -33,16 +35,19 @@ from agent.realtime.peer_events import (
     TrackAdded,
     TrackEnded,
 )
-from agent.realtime.receive import iter_audio, iter_frames, iter_speech
-from agent.realtime.received_audio import ReceivedAudio
-from agent.realtime.remote import RemotePeer
-from agent.realtime.remote_tracks import RemoteTrack
-from agent.realtime.rest import RestError
-from agent.realtime.source import AudioSource
+from agent.realtime.remote.remote_peer import RemotePeer
+from agent.realtime.remote.remote_tracks import RemoteTrack
+from agent.realtime.rest.control import ControlPlane, Plan, Token, Usage
+from agent.realtime.rest.json_api import RestError
+from agent.realtime.rest.turn_rest import TurnApi
+from agent.realtime.rest.turn_secret import shared_secret_credential
+from agent.realtime.room.peer import Peer
+from agent.realtime.sending.files import Media, MediaError, from_file, from_rtsp
+from agent.realtime.sending.source import AudioSource
+from agent.realtime.sending.tracks import MediaSource
+from agent.realtime.signalling.backoff import Backoff
+from agent.realtime.signalling.link import Timeouts
 from agent.realtime.tokens import LISTENER, PARTICIPANT, mint_token
-from agent.realtime.tracks import MediaSource
-from agent.realtime.turn_rest import TurnApi
-from agent.realtime.turn_secret import shared_secret_credential
 
 __all__ = [
     "LISTENER",

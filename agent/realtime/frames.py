@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from .codes import ErrorCode
-from .json_text import MAX_NESTING, Json, JsonObject, dump_json, load_json
-from .names import is_channel, is_peer_id, is_request_id
+from agent.realtime.codes import ErrorCode
+from agent.realtime.json_text import MAX_NESTING, Json, JsonObject, dump_json, load_json
+from agent.realtime.names import is_channel, is_peer_id, is_request_id
 
 DEFAULT_RETRY_AFTER_MS = 1000
 MAX_RETRY_AFTER_MS = 300_000

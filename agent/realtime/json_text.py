@@ -30,6 +30,12 @@ def dump_json(body: Json) -> str:
     return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
+def json_bytes(value: Any) -> int:
+    """The size of `value` as compact JSON in UTF-8."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return len(text.encode(errors="surrogatepass"))
+
+
 def load_json(text: str) -> Json:
     """Read plain JSON: no NaN, no infinities, nested at most `MAX_NESTING` deep. Raises `ValueError`."""
     try:

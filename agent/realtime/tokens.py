@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jwt
 
-from .codes import Action
-from .ice import IceServer, parse_ice_servers
-from .json_text import is_shallow
-from .names import RESERVED_PREFIXES, is_minted_peer_id, is_reserved, is_sendable_channel
+from agent.realtime.codes import Action
+from agent.realtime.ice_servers import IceServer, parse_ice_servers
+from agent.realtime.json_text import is_shallow, json_bytes
+from agent.realtime.names import RESERVED_PREFIXES, is_minted_peer_id, is_reserved, is_sendable_channel
 
 #: What taking part in a call needs.
 PARTICIPANT = tuple(Action)
@@ -120,9 +119,3 @@ def check_claims(
             continue
         if json_bytes(dict(value)) > max_bytes or not is_shallow(dict(value)):
             raise ValueError(f"{name} must be at most {max_bytes} bytes of JSON, not deeply nested")
-
-
-def json_bytes(value: Any) -> int:
-    """The size of `value` as compact JSON in UTF-8."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return len(text.encode(errors="surrogatepass"))

@@ -12,7 +12,7 @@ from typing import Any
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
-from agent.realtime import aiortc_seam
+from agent.realtime.connections import aiortc_seam
 from benchmarks.common.signalling import HubRoom
 from benchmarks.media.agent import Agent, HubProcess
 from benchmarks.media.hub import NO_SERVER

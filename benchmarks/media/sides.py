@@ -22,7 +22,7 @@ from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSes
 from aiortc.mediastreams import MediaStreamError
 
 from agent.realtime import AudioSource, Peer, TrackAdded, iter_speech
-from agent.realtime.playout import RATE_HZ
+from agent.realtime.sending.playout import RATE_HZ
 from benchmarks.common.sound import FRAME_SAMPLES, Int16
 from benchmarks.media.ear import Ear
 from benchmarks.media.speech import (

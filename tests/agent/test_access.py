@@ -23,7 +23,7 @@ from turn_service import SECRET_KEY, TurnService
 
 from agent.access import Access, PeerAccess
 from agent.realtime import IceServer, parse_ice_servers
-from agent.realtime.signalling import SignallingClient
+from agent.realtime.signalling.client import SignallingClient
 from agent.room_options import RoomsOptions, TurnServers
 from agent.settings import load_settings
 from agent.turn import MAX_REQUESTS, PAUSE_S, MeteredRelays, relays_of

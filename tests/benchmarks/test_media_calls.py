@@ -120,7 +120,7 @@ def test_a_picture_holds_every_point_within_its_frame() -> None:
     [
         ("", "<method 'poll' of 'select.epoll' objects>", "waiting for packets"),
         ("", "<method 'sendto' of '_socket.socket' objects>", "sending to the network"),
-        ("/x/agent/realtime/jitter.py", "put", "room layer"),
+        ("/x/agent/realtime/receiving/jitter.py", "put", "room layer"),
         ("/x/agent/realtime/opus.py", "_decode", "Opus"),
         ("/x/site-packages/aiortc/rtp.py", "parse", "aiortc: RTP, RTCP, statistics"),
         ("/x/lib/python3.11/asyncio/base_events.py", "_run_once", "event loop"),

@@ -10,7 +10,7 @@ import json
 import sys
 
 from agent.realtime import AudioSource, DataReceived, Peer, StateChanged, TrackAdded
-from agent.realtime.peer_events import FatalError
+from agent.realtime.remote.peer_events import FatalError
 from pipelines.audio import Pcm
 from tests.netlab import tones
 from tests.netlab.reports import Report, before_others, in_background, keep_saying, until_told_to_end

@@ -18,9 +18,9 @@ from agent.controller.app import create_app
 from agent.controller.parts import CallerAccess, Role
 from agent.dispatch.base import AgentRequest, AgentStatus
 from agent.hub import UVICORN_OPTIONS, Hub, HubOptions, SecretKey
-from agent.realtime.events import Event
 from agent.realtime.frames import Direct, Message, Presence
-from agent.realtime.signalling import SignallingClient
+from agent.realtime.signalling.client import SignallingClient
+from agent.realtime.signalling.events import Event
 from agent.realtime.tokens import mint_token
 from tests.agent.controller.controller_parts import MemoryDispatcher, make_parts
 

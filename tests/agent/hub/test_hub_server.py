@@ -22,7 +22,7 @@ from agent.hub import ALL_ACTIONS, Hub, HubOptions, MessageRate, PublishableKey
 from agent.hub.connection import MAX_QUEUED_BYTES, Connection
 from agent.hub.rooms import Grant
 from agent.realtime.frames import Subscribe
-from agent.realtime.ice import IceServer
+from agent.realtime.ice_servers import IceServer
 from agent.realtime.tokens import mint_token
 from tests.agent.hub.hub_parts import client, metric, token
 from tests.conftest import RunningHub, StartHub

@@ -10,10 +10,10 @@ import pytest
 
 from agent.hub import HubOptions, PublishableKey
 from agent.realtime.codes import CloseCode
-from agent.realtime.events import Connected
 from agent.realtime.frames import Direct, Member, Message, Presence
-from agent.realtime.ice import IceServer
-from agent.realtime.signalling import SignallingClient
+from agent.realtime.ice_servers import IceServer
+from agent.realtime.signalling.client import SignallingClient
+from agent.realtime.signalling.events import Connected
 from agent.realtime.tokens import mint_token
 from tests.conftest import RunningHub, StartHub
 

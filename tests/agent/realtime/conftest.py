@@ -8,4 +8,4 @@ import pytest
 @pytest.fixture
 def quick_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Paths are watched five times as closely, so that nobody waits."""
-    monkeypatch.setattr("agent.realtime.path.TICK_S", 0.1)
+    monkeypatch.setattr("agent.realtime.ice.path.TICK_S", 0.1)

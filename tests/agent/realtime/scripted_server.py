@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from agent.realtime.events import Connected, Event
 from agent.realtime.frames import Direct
-from agent.realtime.signalling import SignallingClient
+from agent.realtime.signalling.client import SignallingClient
+from agent.realtime.signalling.events import Connected, Event
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 

@@ -12,12 +12,12 @@ import av
 import numpy as np
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.rtp import RtpPacket, is_rtcp
-from test_aiortc_seam import new_connection
 
-from agent.realtime.connection_media import ConnectionMedia
-from agent.realtime.playout import Pacer
-from agent.realtime.sending_seam import Mouth
-from agent.realtime.tracks import Outgoing, Sendable
+from agent.realtime.connections.connection_media import ConnectionMedia
+from agent.realtime.sending.playout import Pacer
+from agent.realtime.sending.sending_seam import Mouth
+from agent.realtime.sending.tracks import Outgoing, Sendable
+from tests.agent.realtime.connections.test_aiortc_seam import new_connection
 
 #: Makes of a remote track, as the receiver announces it, the one to be read.
 Prepare = Callable[[RTCPeerConnection, MediaStreamTrack], MediaStreamTrack]

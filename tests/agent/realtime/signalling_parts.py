@@ -11,13 +11,13 @@ from typing import TypeVar
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from agent.realtime.backoff import Backoff
 from agent.realtime.codes import CloseCode
 from agent.realtime.frames import (
     Welcome,
     encode,
 )
-from agent.realtime.signalling import SignallingClient
+from agent.realtime.signalling.backoff import Backoff
+from agent.realtime.signalling.client import SignallingClient
 from tests.conftest import RunningHub
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.realtime.ice import IceServer, parse_ice_servers
+from agent.realtime.ice_servers import IceServer, parse_ice_servers
 
 TURN = {"urls": "turn:t.example:80?transport=tcp", "username": "u", "credential": "c"}
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from opus_parts import FRAME, WITH_FEC, packets, voice
 
 from agent.realtime import opus
 from agent.realtime.opus import RATES_HZ, OpusDecoder, OpusError, has_fec, packet_ticks
+from tests.agent.realtime.opus_parts import FRAME, WITH_FEC, packets, voice
 
 
 def decoded(payloads: list[bytes], rate_hz: int = 48_000) -> np.ndarray:

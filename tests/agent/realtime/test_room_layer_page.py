@@ -13,7 +13,7 @@ import pytest
 import agent.realtime
 from agent.realtime import DataChannelOpened, DataReceived, TrackAdded
 from tests.agent.realtime.peer_parts import Participant, participant, tone
-from tests.agent.realtime.test_files import write_wav
+from tests.agent.realtime.sending.test_files import write_wav
 from tests.conftest import RunningHub
 
 PAGE = Path(__file__).parents[3] / "docs/room-layer.md"

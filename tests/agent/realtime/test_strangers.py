@@ -12,8 +12,8 @@ import aioice.mdns
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
-from agent.realtime import sdp, signals
-from agent.realtime.signals import Candidate
+from agent.realtime.negotiation import sdp, signals
+from agent.realtime.negotiation.signals import Candidate
 from tests.agent.hub.hub_parts import Raw, client, metric, token
 from tests.agent.realtime.peer_parts import Participant, participant
 from tests.conftest import RunningHub

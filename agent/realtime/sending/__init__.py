@@ -1,0 +1,1 @@
+"""Sound and pictures going out: sources, one clock for each, and encoding once for all who want it alike."""

@@ -1,0 +1,394 @@
+"""The jitter buffer: any order of packets in, one order of sound out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.realtime.receiving import jitter
+from agent.realtime.receiving.jitter import JitterBuffer, Lost, Packet, Piece, Silence, Sound
+from agent.realtime.receiving.reordering import MAX_WAIT_MS
+
+FRAME = 960
+RATE_HZ = 48_000
+
+
+def packet(number: int, *, source: int = 1, first: int = 0, start: int = 0, ticks: int = FRAME) -> Packet:
+    """The packet `number` of a stream that speaks all the time; its payload says which it is."""
+    return Packet(
+        source,
+        (first + number) & 0xFFFF,
+        (start + number * FRAME) & 0xFFFFFFFF,
+        ticks,
+        b"" if not ticks else number.to_bytes(4, "big"),
+    )
+
+
+def run(arrivals: Iterable[tuple[float, Packet]], buffer: JitterBuffer | None = None) -> list[Piece]:
+    """Everything that comes out, `poll` being called when it is due."""
+    buffer = buffer or JitterBuffer(RATE_HZ)
+    pieces: list[Piece] = []
+    for at_ms, arrived in arrivals:
+        pieces += polled(buffer, at_ms)
+        pieces += buffer.put(arrived, at_ms)
+    return pieces + polled(buffer, float("inf"))
+
+
+def polled(buffer: JitterBuffer, until_ms: float) -> list[Piece]:
+    pieces: list[Piece] = []
+    while buffer.due_ms is not None and buffer.due_ms <= until_ms:
+        due_ms = buffer.due_ms
+        got = buffer.poll(due_ms)
+        # Padding is released without being heard.
+        assert got or buffer.due_ms != due_ms, "it was due"
+        pieces += got
+    return pieces
+
+
+def numbers(pieces: Iterable[Piece]) -> list[int]:
+    return [int.from_bytes(piece.payload, "big") for piece in pieces if isinstance(piece, Sound)]
+
+
+def told(pieces: Iterable[Piece]) -> str:
+    """One letter for each 20 ms: a number's last digit, ~ made up, + told by the next packet, _ silence."""
+    text = ""
+    for piece in pieces:
+        frames = piece.ticks // FRAME
+        match piece:
+            case Sound(_, _, payload):
+                text += str(int.from_bytes(payload, "big") % 10) * frames
+            case Lost(_, _, successor):
+                text += ("+" if successor else "~") * frames
+            case Silence():
+                text += "_" * frames
+    return text
+
+
+def assert_seamless(pieces: list[Piece], *, start: int = 0) -> None:
+    end = start
+    for piece in pieces:
+        assert piece.at == end
+        assert piece.ticks > 0
+        end += piece.ticks
+
+
+# ---- in order
+
+
+def test_what_comes_in_order_is_released_at_once():
+    buffer = JitterBuffer(RATE_HZ)
+    for number in range(100):
+        pieces = buffer.put(packet(number), number * 20.0)
+        assert pieces == [Sound(number * FRAME, FRAME, number.to_bytes(4, "big"))]
+        assert buffer.due_ms is None
+    assert (buffer.counts.received, buffer.counts.held_ms, buffer.counts.lost) == (100, 0.0, 0)
+
+
+def test_jitter_alone_holds_nothing_back():
+    random_ms = random.Random(1)
+    at_ms, buffer = 0.0, JitterBuffer(RATE_HZ)
+    for number in range(200):
+        at_ms = max(at_ms, number * 20 + random_ms.uniform(0, 60))
+        assert len(buffer.put(packet(number), at_ms)) == 1
+
+
+@pytest.mark.parametrize("first", [65_530, 65_535, 32_760])
+@pytest.mark.parametrize("start", [2**32 - 5 * FRAME, 2**31 - 3 * FRAME, 17])
+def test_numbers_and_time_stamps_overflow_unnoticed(first: int, start: int):
+    order = [0, 1, 2, 4, 3, 5, 7, 8, 9, 10, 11, 12]
+    pieces = run((15.0 * at, packet(n, first=first, start=start)) for at, n in enumerate(order))
+    assert_seamless(pieces)
+    assert told(pieces) == "012345+789012"
+
+
+def test_a_very_long_call():
+    """Numbers overflow several times; nothing grows."""
+    buffer = JitterBuffer(RATE_HZ)
+    for number in range(70_000):
+        if number % 500 != 1:
+            buffer.put(packet(number), number * 20.0)
+    assert buffer.position == 70_000 * FRAME
+    assert buffer.counts.lost == 140
+
+
+# ---- gaps
+
+
+def test_a_lost_packet_is_waited_for_and_then_told_by_its_successor():
+    buffer = JitterBuffer(RATE_HZ)
+    buffer.put(packet(0), 0.0)
+    assert buffer.put(packet(2), 40.0) == []
+    due_ms = buffer.due_ms
+    assert due_ms == 40.0 + buffer.wait_ms > 40.0
+    assert buffer.poll(due_ms - 0.1) == []
+    assert buffer.poll(due_ms) == [
+        Lost(FRAME, FRAME, packet(2).payload),
+        Sound(2 * FRAME, FRAME, packet(2).payload),
+    ]
+    assert buffer.due_ms is None
+
+
+def test_a_late_packet_is_put_where_it_belongs_while_it_is_waited_for():
+    buffer = JitterBuffer(RATE_HZ)
+    arrivals = [(0.0, 0), (40.0, 2), (41.0, 3), (42.0, 1), (60.0, 4)]
+    assert told(run(((at, packet(n)) for at, n in arrivals), buffer)) == "01234"
+    assert buffer.counts.late == buffer.counts.lost == 0
+    assert buffer.counts.max_held_ms == 2.0
+
+
+def test_a_packet_that_comes_after_it_was_given_up_is_dropped():
+    buffer = JitterBuffer(RATE_HZ)
+    arrivals = [(0.0, 0), (40.0, 2), (150.0, 1), (160.0, 3)]
+    assert told(run(((at, packet(n)) for at, n in arrivals), buffer)) == "0+23"
+    assert (buffer.counts.late, buffer.counts.lost, buffer.counts.duplicate) == (1, 0, 0)
+
+
+def test_each_gap_has_its_own_time():
+    buffer = JitterBuffer(RATE_HZ)
+    buffer.put(packet(0), 0.0)
+    buffer.put(packet(2), 40.0)
+    buffer.put(packet(4), 50.0)
+    assert told(buffer.poll(40.0 + buffer.wait_ms)) == "+2"
+    assert buffer.due_ms == 50.0 + buffer.wait_ms
+    assert told(buffer.poll(buffer.due_ms)) == "+4"
+
+
+def test_several_lost_packets_are_made_up_to_the_last_which_is_told():
+    assert told(run([(0.0, packet(0)), (80.0, packet(4))])) == "0~~+4"
+
+
+def test_of_a_long_loss_only_the_beginning_and_the_end_can_be_known():
+    pieces = run([(0.0, packet(0)), (400.0, packet(21))])
+    assert_seamless(pieces)
+    assert told(pieces) == "0" + "~" * 5 + "_" * 14 + "+1"
+
+
+def test_an_outage_is_left_out_but_for_its_beginning():
+    buffer = JitterBuffer(RATE_HZ)
+    pieces = run([(0.0, packet(0)), (4000.0, packet(200))], buffer)
+    assert told(pieces) == "0~~~~~0"
+    assert pieces[-1].at == 200 * FRAME
+    assert buffer.counts.skipped_ms == 199 * 20 - jitter.MAX_CONCEALED_MS
+
+
+def test_a_pause_in_which_nothing_was_sent_is_silence_as_long_as_it_was():
+    """Discontinuous transmission: numbers follow one another, time stamps do not."""
+    resumed = Packet(1, 2, 21 * FRAME, FRAME, b"!")
+    pieces = run([(0.0, packet(0)), (20.0, packet(1)), (420.0, resumed)])
+    assert pieces[2:] == [Silence(2 * FRAME, 19 * FRAME), Sound(21 * FRAME, FRAME, b"!")]
+
+
+def test_what_a_sender_that_stalled_left_out_is_made_up():
+    buffer = JitterBuffer(48_000)
+    resumed = Packet(1, 2, 5 * FRAME, FRAME, b"!")
+    pieces = run([(0.0, packet(0)), (20.0, packet(1)), (100.0, resumed)], buffer)
+    assert pieces[2:] == [Lost(2 * FRAME, 3 * FRAME), Sound(5 * FRAME, FRAME, b"!")]
+    assert (buffer.counts.lost_ms, buffer.counts.silent_ms) == (0, 60)
+
+
+def test_a_packet_lost_before_a_pause_is_made_up_and_the_pause_is_silent():
+    resumed = Packet(1, 3, 12 * FRAME, FRAME, b"!")
+    pieces = run([(0.0, packet(0)), (20.0, packet(1)), (240.0, resumed)])
+    assert pieces[2:-1] == [Lost(2 * FRAME, FRAME), Silence(3 * FRAME, 9 * FRAME)]
+
+
+def test_padding_takes_its_place_and_is_not_heard():
+    padding = Packet(1, 1, FRAME, 0, b"")
+    after = Packet(1, 2, FRAME, FRAME, b"!")
+    pieces = run([(0.0, packet(0)), (20.0, padding), (20.0, after)])
+    assert pieces == [Sound(0, FRAME, packet(0).payload), Sound(FRAME, FRAME, b"!")]
+
+
+def test_what_cannot_be_understood_is_made_up():
+    assert told(run([(0.0, packet(0)), (20.0, packet(1, ticks=0)), (40.0, packet(2))])) == "0~2"
+
+
+def test_packets_of_changing_length_follow_one_another():
+    arrivals, at, ticks = [], 0, [480, 960, 2880, 120, 5760, 960]
+    for number, length in enumerate(ticks):
+        arrivals.append((at / 48, Packet(1, number, at, length, b"!")))
+        at += length
+    pieces = run(arrivals)
+    assert_seamless(pieces)
+    assert [piece.ticks for piece in pieces] == ticks
+
+
+# ---- strange numbers
+
+
+def test_duplicates_are_heard_once():
+    buffer = JitterBuffer(RATE_HZ)
+    order = [0, 0, 1, 3, 3, 2, 2, 4, 0]
+    pieces = run(((float(at), packet(n)) for at, n in enumerate(order)), buffer)
+    assert told(pieces) == "01234"
+    assert buffer.counts.duplicate == 4
+
+
+def test_one_packet_with_a_number_far_away_is_refused():
+    buffer = JitterBuffer(RATE_HZ)
+    order = [0, 1, 20_000, 2, 3]
+    assert told(run(((float(at), packet(n)) for at, n in enumerate(order)), buffer)) == "0123"
+    assert buffer.counts.refused == 1
+
+
+@pytest.mark.parametrize("restart", [(40_000, 123_456_789), (0, 0), (65_000, 2**31)])
+def test_a_sender_that_begins_anew_is_followed_from_the_second_packet_on(restart: tuple[int, int]):
+    first, start = restart
+    before = [(20.0 * n, packet(n, first=5000, start=777)) for n in range(200)]
+    after = [(4000.0 + 20 * n, packet(n, first=first, start=start)) for n in range(5)]
+    pieces = run(before + after)
+    assert_seamless(pieces)
+    assert numbers(pieces) == [*range(200), 1, 2, 3, 4]
+
+
+def test_a_clock_that_is_set_back_or_forth_shifts_nothing_behind_it():
+    forth = [packet(n, start=10_000_000) for n in (2, 3)]
+    back = [packet(n, start=500) for n in (4, 5)]
+    pieces = run((20.0 * at, p) for at, p in enumerate([packet(0), packet(1), *forth, *back]))
+    assert numbers(pieces) == [0, 1, 2, 3, 4, 5]
+    assert_seamless(pieces[:2])
+    assert_seamless(pieces[2:], start=pieces[2].at)
+
+
+def test_another_source_takes_over_at_once_and_the_one_before_is_not_heard_beside_it():
+    buffer = JitterBuffer(RATE_HZ)
+    order = [packet(0), packet(1), packet(70, source=2), packet(2), packet(71, source=2), packet(3)]
+    pieces = run(((20.0 * at, p) for at, p in enumerate(order)), buffer)
+    assert_seamless(pieces)
+    assert numbers(pieces) == [0, 1, 70, 71]
+    assert buffer.counts.refused == 2
+
+
+def test_what_was_held_back_is_heard_before_another_source_is():
+    pieces = run([(0.0, packet(0)), (40.0, packet(2)), (41.0, packet(50, source=2))])
+    assert told(pieces) == "0+20"
+
+
+def test_a_source_that_comes_back_after_the_other_fell_silent_is_heard():
+    order = [(0.0, packet(0)), (20.0, packet(0, source=2)), (2000.0, packet(1)), (2020.0, packet(2))]
+    assert numbers(run(order)) == [0, 0, 1, 2]
+
+
+# ---- limits
+
+
+def test_more_sound_than_time_is_refused():
+    buffer = JitterBuffer(RATE_HZ)
+    sound_ms = 0.0
+    for number in range(5000):
+        sound_ms += sum(piece.ticks for piece in buffer.put(packet(number), number * 1.0)) / 48
+    assert sound_ms <= jitter.MAX_AHEAD_MS + 5000 * jitter.MAX_PACE + jitter.MAX_FILL_MS
+    assert buffer.counts.refused > 0
+
+
+def test_time_stamps_that_leap_make_no_more_sound_than_time():
+    buffer = JitterBuffer(RATE_HZ)
+    sound_ms = 0.0
+    for number in range(3000):
+        leaping = Packet(1, number, number * 30_000, FRAME, b"!")
+        sound_ms += sum(piece.ticks for piece in buffer.put(leaping, number * 20.0)) / 48
+    assert sound_ms <= jitter.MAX_AHEAD_MS + 60_000 * jitter.MAX_PACE + jitter.MAX_FILL_MS + 20
+
+
+def test_a_gap_before_very_many_packets_is_given_up():
+    buffer = JitterBuffer(RATE_HZ)
+    buffer.put(packet(0), 0.0)
+    for number in range(2, 2 + jitter.MAX_HELD_PACKETS):
+        assert buffer.put(packet(number), 1.0) == []
+    assert len(buffer.put(packet(2 + jitter.MAX_HELD_PACKETS), 1.0)) == jitter.MAX_HELD_PACKETS + 2
+
+
+def test_flush_gives_up_all_gaps():
+    buffer = JitterBuffer(RATE_HZ)
+    for number in (0, 2, 4):
+        buffer.put(packet(number), 0.0)
+    assert told(buffer.flush(0.0)) == "+2+4"
+    assert buffer.flush(0.0) == []
+    assert JitterBuffer(RATE_HZ).flush(0.0) == []
+
+
+def test_it_can_begin_anywhere_and_at_another_clock():
+    buffer = JitterBuffer(8000, position=1234)
+    pieces = [*buffer.put(Packet(1, 0, 0, 160, b"a"), 0.0), *buffer.put(Packet(1, 1, 160, 160, b"b"), 20.0)]
+    assert_seamless(pieces, start=1234)
+
+
+# ---- any path
+
+Path = st.lists(
+    st.tuples(
+        st.sampled_from(["comes", "comes", "comes", "comes", "lost"]),
+        st.floats(0, 250),
+        st.booleans(),
+    ),
+    min_size=2,
+    max_size=60,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(Path, st.integers(0, 65_535), st.integers(0, 2**32 - 1))
+def test_whatever_a_path_does_the_sound_is_in_order_and_lasts_as_long(fates, first: int, start: int):
+    """Lost, late, reordered, doubled, wrapped: each packet at most once, in order; no time is gone."""
+    arrivals = []
+    for number, (fate, delay_ms, twice) in enumerate(fates):
+        if number in (0, len(fates) - 1) or fate == "comes":
+            sent = packet(number, first=first, start=start)
+            # The first packet is the measure of all others.
+            at_ms = number * 20.0 + delay_ms if number else 0.0
+            arrivals += [(at_ms, sent), (at_ms + 7, sent)] if twice else [(at_ms, sent)]
+    arrivals.sort(key=lambda arrival: arrival[0])
+    buffer = JitterBuffer(RATE_HZ)
+    held_at_most = 0
+    pieces: list[Piece] = []
+    for at_ms, arrived in arrivals:
+        pieces += polled(buffer, at_ms)
+        pieces += buffer.put(arrived, at_ms)
+        held_at_most = max(held_at_most, len(buffer._stream.held))
+        assert len(buffer._stream.missing) <= jitter.MAX_MISSING_PACKETS
+    pieces += polled(buffer, float("inf"))
+    heard = numbers(pieces)
+    assert all(sooner < later for sooner, later in pairwise(heard))
+    for piece in pieces:
+        if isinstance(piece, Sound):
+            assert piece.at == int.from_bytes(piece.payload, "big") * FRAME
+    ends = [piece.at + piece.ticks for piece in pieces]
+    assert all(end <= piece.at for end, piece in zip(ends, pieces[1:], strict=False))
+    skipped = buffer.counts.skipped_ms * 48
+    assert sum(piece.ticks for piece in pieces) + skipped == pytest.approx(ends[-1])
+    assert held_at_most <= jitter.MAX_HELD_PACKETS + 1
+    counts = buffer.counts
+    assert counts.received == len(arrivals)
+    assert counts.received == len(heard) + counts.late + counts.duplicate + counts.refused
+    assert counts.max_held_ms <= MAX_WAIT_MS
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 3),
+            st.integers(0, 65_535),
+            st.integers(0, 2**32 - 1),
+            st.sampled_from([0, 120, 960]),
+            st.floats(0, 100),
+        ),
+        max_size=40,
+    ),
+)
+def test_no_numbers_at_all_break_it(strange):
+    buffer = JitterBuffer(RATE_HZ)
+    at_ms, position = 0.0, 0
+    for source, sequence, timestamp, ticks, later_ms in strange:
+        at_ms += later_ms
+        pieces = polled(buffer, at_ms)
+        for piece in pieces + buffer.put(Packet(source, sequence, timestamp, ticks, b"!"), at_ms):
+            assert piece.at >= position
+            assert piece.ticks > 0
+            position = piece.at + piece.ticks
+        assert buffer.due_ms is None or buffer.due_ms <= at_ms + MAX_WAIT_MS
