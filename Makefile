@@ -6,6 +6,8 @@ PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+# Every process of the tests would compile what it imports anew where nothing may be kept.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
 .PHONY: run test test-network replay lint tools clean
 
@@ -13,13 +15,13 @@ run: $(VENV)/.installed
 	$(BIN)/voice-agent serve
 
 test: $(VENV)/.installed-test tools
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m 'not alone and not network'
-	$(BIN)/python -m pytest -m alone
+	$(PYTEST) --numprocesses 3 --dist loadfile -m 'not alone and not network'
+	$(PYTEST) --numprocesses 2 --dist loadfile -m 'alone and not network' $$(grep -rl --include='test_*.py' 'mark\.alone' tests)
 
 # Networks that lose, delay and fail: minutes, and namespaces that only root may make.
 test-network: $(VENV)/.installed-test tools
-	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal -m network tests/netlab
-	$(BIN)/python -m pytest -m network --ignore tests/netlab
+	$(PYTEST) --numprocesses 3 --dist worksteal -m network tests/netlab
+	$(PYTEST) -m network --ignore tests/netlab
 
 replay: $(VENV)/.installed
 	$(BIN)/voice-agent replay samples/ --jobs 2

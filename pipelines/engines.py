@@ -107,12 +107,13 @@ class Engines:
         store = ModelStore(models, progress=progress)
         engines = cls(store, tts)
         async with AsyncExitStack() as stack:
-            engines.stt = await _load_stt(stt, store)
-            stack.push_async_callback(engines.stt.close)
+            # The quickest first: of a mistake in the settings nobody hears only after seconds of loading.
             engines.llm = await _load_llm(llm, store)
             stack.push_async_callback(engines.llm.close)
             engines.tts = await _ready(await _load_tts(tts, store))
             stack.push_async_callback(engines.tts.close)
+            engines.stt = await _load_stt(stt, store)
+            stack.push_async_callback(engines.stt.close)
             if end_of_turn_model:
                 engines.end_of_turn = await EndOfTurnModel.load(end_of_turn_model)
                 stack.push_async_callback(engines.end_of_turn.close)

@@ -35,7 +35,9 @@ def chat() -> Iterator[ChatServer]:
 
 @pytest.mark.alone
 @pytest.mark.timeout(180)
-async def test_every_recorded_caller_is_understood_and_answered(chat: ChatServer) -> None:
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.network)])
+async def test_every_recorded_caller_is_understood_and_answered(chat: ChatServer, every: int) -> None:
+    """Of the recordings every fourth one each day, and all of them with the bad networks."""
     if not (MODELS / "whisper-mini-en").is_dir() or not (AUDIO / "callers.json").is_file():
         pytest.skip(
             f"no whisper-mini-en in {MODELS} or no callers.json in {AUDIO}: "
@@ -46,7 +48,7 @@ async def test_every_recorded_caller_is_understood_and_answered(chat: ChatServer
         caller
         for caller in json.loads((AUDIO / "callers.json").read_text())["callers"]
         if word_error_rate(caller["text"], caller["whisper_mini_hears"]) == 0
-    ]
+    ][::every]
     settings = load_settings(
         environ={},
         overrides=[

@@ -22,7 +22,7 @@ NO_SERVERS = HubOptions(ice_servers=(IceServer(("stuns:localhost",)),), connects
 
 #: The caller is called "caller": the one end yields in a collision, or the other.
 roles = pytest.mark.parametrize("our_id", ["~agent", "!agent"], ids=["impolite", "polite"])
-#: A dead path takes seconds to notice: in the one role every day, in the other with the bad networks.
+#: What takes seconds: in the one role every day, in the other with the bad networks.
 slow_roles = pytest.mark.parametrize(
     "our_id",
     [

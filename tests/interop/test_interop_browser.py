@@ -75,7 +75,7 @@ async def test_one_that_only_listens_is_us(start_hub: StartHub, js: OpenSide, ou
 
 
 @pytest.mark.parametrize("we_stay", [False, True], ids=["we return", "they return"])
-@roles
+@slow_roles
 async def test_leaving_and_returning(start_hub: StartHub, js: OpenSide, our_id: str, we_stay: bool) -> None:
     async with start_hub() as hub:
         await leave_and_return(hub, *((ours, js) if we_stay else (js, ours)), our_id)
@@ -195,7 +195,7 @@ async def carries(channel: DataChannel, they: VendorJs, label: str, word: str) -
     assert await anext(channel) == word
 
 
-@roles
+@slow_roles
 async def test_data_channels_of_either_side_carry_both_ways(
     start_hub: StartHub, js: OpenSide, our_id: str
 ) -> None:

@@ -28,7 +28,7 @@ from tests.interop.sides import OpenSide, ours, vendor_python
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
-#: As `scenarios.slow_roles`.
+#: Our own peer every day; the vendor's with the bad networks, where `partners` does not ask for both daily.
 slow_partners = pytest.mark.parametrize(
     "partner",
     [
@@ -62,7 +62,7 @@ def page(service: PageService, browser: Browser) -> OpenSide:
     return functools.partial(our_page, service=service, browser=browser)
 
 
-@partners
+@slow_partners
 @roles
 @orders
 async def test_sound_and_messages_both_ways(
@@ -78,7 +78,7 @@ async def test_leaving_and_returning(hub: RunningHub, page: OpenSide, partner: O
     await leave_and_return(hub, partner, page, "~agent", chat)
 
 
-@partners
+@slow_partners
 @roles
 async def test_the_page_loses_the_server(
     hub: RunningHub, page: OpenSide, partner: OpenSide, our_id: str

@@ -53,7 +53,7 @@ async def test_one_that_only_listens_is_us(hub: RunningHub, our_id: str) -> None
 
 
 @pytest.mark.parametrize("swapped", [False, True], ids=["we return", "they return"])
-@roles
+@slow_roles
 async def test_leaving_and_returning(hub: RunningHub, our_id: str, swapped: bool) -> None:
     stays, comes = (vendor_python, ours) if not swapped else (ours, vendor_python)
     await leave_and_return(hub, stays, comes, our_id)

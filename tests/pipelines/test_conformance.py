@@ -114,7 +114,7 @@ async def test_stt_hears_nothing_in_silence(stt: SpeechToText, samples: int) -> 
 
 async def test_stt_takes_more_than_it_can_hold(stt: SpeechToText, hello: Samples) -> None:
     recognition = stt.recognise(language="en")
-    recognition.feed(np.resize(hello, 2 * MAX_SEGMENT_SAMPLES))
+    recognition.feed(np.pad(hello, (0, 2 * MAX_SEGMENT_SAMPLES)))
     assert (await recognition.transcribe(decisive=True)).text
     recognition.close()
 

@@ -10,7 +10,8 @@ from page_firefox import firefox
 from page_service import serve_page
 from playwright.async_api import async_playwright, expect
 
-pytestmark = pytest.mark.browser
+#: Two browsers at once are not everyday matter.
+pytestmark = [pytest.mark.browser, pytest.mark.network]
 
 HEARS_SOMEBODY = "Object.values(v.stats.voices ?? {}).some((rms) => rms > 0.001)"
 

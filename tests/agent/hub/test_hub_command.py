@@ -124,6 +124,7 @@ async def test_asked_twice_it_does_not_wait_for_a_client_that_does_not_read() ->
             assert await hub.process.wait() in {130, -signal.SIGINT}
 
 
+@pytest.mark.network
 async def test_two_of_them_share_their_rooms_through_redis() -> None:
     async with redis_server() as redis, command("--redis", redis.url) as one, command() as alone:
         await one.says("Rooms are shared")

@@ -155,7 +155,7 @@ async def test_one_segment_more_than_there_are_captioners_goes_without(
 
 
 async def test_the_event_loop_runs_while_it_decodes(sphinx: SphinxEngine, say: Say) -> None:
-    audio = np.resize(await say("who won the football game last night"), 8 * SPEECH_RATE_HZ)
+    audio = np.resize(await say("who won the football game last night"), 4 * SPEECH_RATE_HZ)
     task = asyncio.create_task(hear(sphinx, audio))
     turns = 0
     while not task.done():

@@ -73,7 +73,7 @@ async def use_every_pool_thread() -> None:
 
 
 @pytest.mark.parametrize(
-    "calls", [15, pytest.param(200, marks=[pytest.mark.network, pytest.mark.timeout(400)])]
+    "calls", [5, pytest.param(200, marks=[pytest.mark.network, pytest.mark.timeout(400)])]
 )
 async def test_calls_leave_nothing_behind(hub: RunningHub, calls: int) -> None:
     """Both ends and the hub live in this process, so whatever any of them kept would be seen here."""
