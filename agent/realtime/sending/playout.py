@@ -109,6 +109,8 @@ class PlayoutBuffer:
         if self._last == 0 and (self._paused or not self._queue):
             self._gain = self._target_gain
             return Block(_SILENCE, 0)
+        if self._is_as_pushed and self._queue and len(self._queue[0]) > FRAME_SAMPLES:
+            return self._whole()
         out = np.zeros(FRAME_SAMPLES, np.int16)
         filled = 0
         while self._queue and filled < FRAME_SAMPLES and not self._paused:
@@ -128,6 +130,19 @@ class PlayoutBuffer:
         if filled < FRAME_SAMPLES:
             self._fade_out(out[filled:])
         return Block(out, filled)
+
+    @property
+    def _is_as_pushed(self) -> bool:
+        return self._gain == self._target_gain == 1.0 and not self._paused
+
+    def _whole(self) -> Block:
+        """20 ms of the first chunk as they are."""
+        head = self._queue[0]
+        self._queue[0] = head[FRAME_SAMPLES:]
+        self.queued_samples -= FRAME_SAMPLES
+        self.taken_samples += FRAME_SAMPLES
+        self._last, self._fade = int(head[FRAME_SAMPLES - 1]), None
+        return Block(head[:FRAME_SAMPLES], FRAME_SAMPLES)
 
     def _fade_out(self, rest: NDArray[np.int16]) -> None:
         fade = (self._last * _FADE).astype(np.int16) if self._fade is None else self._fade

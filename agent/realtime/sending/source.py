@@ -31,8 +31,9 @@ WARN_EVERY_S = 10.0
 #: Of the time that was left out, how much is told as silence.
 MAX_SKIPPED_FRAMES = 50
 
-#: How much is resampled between two looks at the buffer's limit, so that one huge push respects it.
-SLICE_S = 0.02
+#: How much is resampled between two looks at the buffer's limit, so that one huge push respects it: a tenth
+#: of what may wait. In one call 100 ms take little longer than 20 ms.
+MIN_SLICE_S, MAX_SLICE_S = 0.02, 0.1
 
 
 class AudioSource:
@@ -42,7 +43,8 @@ class AudioSource:
     what was played to nobody is gone and does not count as played. Use as ``async with AudioSource() as
     source`` or with `start` and `close`; it belongs to the event loop it was started on.
 
-    `max_buffered_ms` bounds what waits to be played; `push` suspends above it.
+    `max_buffered_ms` bounds what waits to be played: `push` suspends once it is reached, a tenth (or 20 ms)
+    beyond it at most.
     """
 
     kind = "audio"
@@ -51,6 +53,7 @@ class AudioSource:
         if max_buffered_ms <= 0:
             raise ValueError(f"max_buffered_ms must be positive, got {max_buffered_ms}")
         self._max_samples = int(max_buffered_ms * RATE_HZ / 1000)
+        self._slice_s = min(MAX_SLICE_S, max(MIN_SLICE_S, max_buffered_ms / 10_000))
         self._buffer = PlayoutBuffer()
         self._resampler = ToPlayoutRate()
         self._tap = ToSpeechRate()
@@ -58,8 +61,9 @@ class AudioSource:
         #: mono, and when its first sample was handed out, on `time.monotonic` in ms. On the event loop; must
         #: not block.
         self.on_played: Callable[[Samples, float], None] | None = None
-        self._changed = asyncio.Event()
-        self._fanout = Fanout(on_change=self._changed.set)
+        #: Set when there is; nobody is woken up for nothing. Cleared by who waits.
+        self._has_room, self._is_drained = asyncio.Event(), asyncio.Event()
+        self._fanout = Fanout(on_change=self._tell)
         self._push_lock = asyncio.Lock()
         self._epoch = 0
         self._pacer = Pacer()
@@ -105,7 +109,7 @@ class AudioSource:
             # What waits may have been made at a higher rate.
             waiting_hz = self._fanout.content_rate_hz if self._buffer.queued_samples else 0
             self._fanout.content_rate_hz = max(waiting_hz, pcm.rate_hz)
-            step = max(1, int(pcm.rate_hz * SLICE_S))
+            step = max(1, int(pcm.rate_hz * self._slice_s))
             for start in range(0, len(pcm.samples), step):
                 if epoch != self._epoch:
                     return
@@ -124,12 +128,13 @@ class AudioSource:
         self._resampler = ToPlayoutRate()
         self._buffer.clear()
         self._fanout.purge()
-        self._changed.set()
+        self._tell()
 
     async def drained(self) -> None:
         """Return when everything queued has been handed out, or dropped by `clear` or `close`."""
-        while self._buffer.queued_samples or self._fanout.in_flight_samples:
-            await self._change()
+        while self._waiting_samples:
+            self._is_drained.clear()
+            await self._is_drained.wait()
 
     @property
     def played_ms(self) -> float:
@@ -139,7 +144,7 @@ class AudioSource:
     @property
     def queued_ms(self) -> float:
         """How much pushed audio waits."""
-        return 1000.0 * (self._buffer.queued_samples + self._fanout.in_flight_samples) / RATE_HZ
+        return 1000.0 * self._waiting_samples / RATE_HZ
 
     @property
     def gain_db(self) -> float:
@@ -176,7 +181,7 @@ class AudioSource:
         self._fanout.send(block)
         if self.on_played is not None:
             self.on_played(self._tap.convert(block.samples), time.monotonic() * 1000)
-        self._changed.set()
+        self._tell()
 
     def _skip(self, frames: int) -> None:
         CLOCK_RESYNCS.inc()
@@ -192,10 +197,17 @@ class AudioSource:
 
     async def _enqueue(self, samples: NDArray[np.int16], epoch: int) -> None:
         while epoch == self._epoch and self._buffer.queued_samples >= self._max_samples:
-            await self._change()
+            self._has_room.clear()
+            await self._has_room.wait()
         if epoch == self._epoch and not self._closed:
             self._buffer.push(samples)
 
-    async def _change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
+    @property
+    def _waiting_samples(self) -> int:
+        return self._buffer.queued_samples + self._fanout.in_flight_samples
+
+    def _tell(self) -> None:
+        if self._buffer.queued_samples < self._max_samples:
+            self._has_room.set()
+        if not self._waiting_samples:
+            self._is_drained.set()

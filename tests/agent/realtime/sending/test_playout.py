@@ -255,3 +255,18 @@ def test_there_are_never_more_frames_than_the_stall_allows(lateness_s):
         frames = np.arange(len(produced) - first)
         # A grid 100 ms behind may deliver five frames at once, and one that was due anyway.
         assert (produced[first:] - produced[first] >= frames * FRAME_S - 0.1 - FRAME_S - 1e-6).all()
+
+
+@given(st.lists(st.integers(1, 4000), min_size=1, max_size=8))
+def test_what_is_taken_does_not_depend_on_the_chunks_it_was_pushed_in(lengths):
+    whole, chunked = PlayoutBuffer(), PlayoutBuffer()
+    samples = ramp(0, sum(lengths))
+    whole.push(samples)
+    for chunk in np.split(samples, np.cumsum(lengths)[:-1]):
+        chunked.push(chunk)
+    while whole.queued_samples:
+        one, other = whole.take(), chunked.take()
+        assert np.array_equal(one.samples, other.samples)
+        assert one.audio_samples == other.audio_samples
+        assert whole.taken_samples == chunked.taken_samples
+    assert chunked.queued_samples == 0
