@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 EngineKind = Literal["stt", "llm", "tts"]
+#: Codes that are written differently for what engines take for the same.
+_SAME = {"fil": "tl", "nb": "no"}
+
+
+def primary_language(tag: str | None) -> str | None:
+    """The language of a tag without its region or script: ``de`` for ``de-AT`` and ``de_AT``."""
+    if not tag:
+        return None
+    code = re.split("[-_]", tag, maxsplit=1)[0].lower()
+    return _SAME.get(code, code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +30,17 @@ class EngineInfo:
     model: str
     #: One sentence for the person who starts the service: why this engine and not another.
     reason: str
-    #: Two-letter codes it handles; empty means any.
+    #: Codes (`primary_language`) it handles; empty means any.
     languages: tuple[str, ...] = ()
 
     def supports(self, language: str | None) -> bool:
         """Whether `language` (``de`` or ``de-AT``; None means unspecified) is handled."""
-        return not self.languages or language is None or language[:2].lower() in self.languages
+        return not self.languages or language is None or primary_language(language) in self.languages
+
+    @property
+    def only_language(self) -> str | None:
+        """The language it handles, if there is no other."""
+        return self.languages[0] if len(self.languages) == 1 else None
 
 
 class EngineError(Exception):

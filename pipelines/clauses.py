@@ -13,6 +13,8 @@ import math
 import re
 from dataclasses import dataclass
 
+from pipelines.base import primary_language
+
 #: Audio ahead up to which a clause is wanted soon, and from which on only whole sentences are taken.
 #: A short clause lasts about half a second, a sentence about two: enough to write and synthesise the next.
 SOON_MS = 800.0
@@ -92,9 +94,9 @@ class ClauseSplitter:
     """Feed text as it streams; take a clause whenever the voice is ready for one. Serves one reply."""
 
     def __init__(self, language: str | None = None) -> None:
-        """`language`: the two-letter code, or a longer tag, of the text; None: unknown."""
-        self._ordinal_point = language is not None and language[:2].lower() in _ORDINAL_POINT
-        code = language[:2].lower() if language else ""
+        """`language`: the tag of the text; None: unknown."""
+        code = primary_language(language) or ""
+        self._ordinal_point = code in _ORDINAL_POINT
         self._phrases = frozenset(_PHRASES.get(code, "").split())
         self._questions = frozenset(_QUESTIONS.get(code, "").split())
         self._text = ""

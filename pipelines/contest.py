@@ -78,7 +78,7 @@ class Overlaps:
                 # Where the recogniser is out of order the sound alone decides.
                 text=None if segment.stage is Stage.FAILED else segment.words,
                 text_is_final=segment.stage is Stage.KNOWN,
-                language=self._language,
+                language=self._language or segment.language,
                 reply_age_ms=max(0.0, now_ms - floor.playing.since_ms),
             ),
             self._options,

@@ -22,7 +22,7 @@ class Endings:
 
     def __init__(self, options: TurnOptions, language: str | None) -> None:
         self._options = options
-        self._language = language[:2].lower() if language else None
+        self._language = language
         self._pauses: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=MAX_PAUSES))
         self._ended_ms: dict[str, float] = {}
         self._last: tuple[Evidence, Decision] | None = None
@@ -78,7 +78,7 @@ class Endings:
         silence = mine[-1].silence
         evidence = Evidence(
             text=text,
-            language=self._language,
+            language=self._language or next((s.language for s in reversed(mine) if s.language), None),
             speech_ms=sum(s.speech_ms(s.quiet_since_ms) for s in mine),
             prosody=silence.prosody,
             pauses_ms=tuple(self._pauses.get(peer, ())),

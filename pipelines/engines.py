@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from rapidfuzz import process
 
-from pipelines.base import EngineError, EngineInfo, EngineKind, EngineUnavailableError
+from pipelines.base import EngineError, EngineInfo, EngineKind, EngineUnavailableError, primary_language
 from pipelines.endpoint.model import EndOfTurnModel
 from pipelines.llm.base import LanguageModel
 from pipelines.models import PIPER_EXAMPLES, ModelStore, Progress, UnknownModelError
@@ -175,7 +175,7 @@ class Engines:
         return voice
 
     async def _voice_for(self, language: str) -> TextToSpeech:
-        code = language[:2].lower()
+        code = primary_language(language)
         for name in PIPER_EXAMPLES:
             if name.startswith(f"{code}_"):
                 try:

@@ -58,11 +58,15 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Transcribed:
-    """The recogniser's answer to a `Transcribe` with the same segment and revision."""
+    """The recogniser's answer to a `Transcribe` with the same segment and revision.
+
+    `language` is the tag of what it heard; None: it cannot tell.
+    """
 
     segment: str
     revision: int
     text: str
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

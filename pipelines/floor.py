@@ -55,6 +55,8 @@ class Segment:
     stage: Stage = Stage.SPEAKING
     #: Its words: all of them once it is KNOWN, while it goes on the first of them; None: nobody has said yet.
     words: str | None = None
+    #: What the recogniser took them for, a language's tag; None: it did not say.
+    language: str | None = None
     #: When the sound that goes on, or ended last, began, and how long all sound before it was.
     sounding_since_ms: float = 0.0
     sounded_ms: float = 0.0

@@ -134,7 +134,9 @@ class Hearing:
                     transcript = await heard.recognition.transcribe(
                         decisive=command.decisive, rough=command.rough
                     )
-                event = ev.Transcribed(command.segment, command.revision, transcript.text)
+                event = ev.Transcribed(
+                    command.segment, command.revision, transcript.text, transcript.language
+                )
                 self._show(command.segment, heard, transcript.text)
             except (EngineError, TimeoutError) as error:
                 _log.warning("recognition failed: %s", error)

@@ -183,7 +183,7 @@ class Speech:
 
 def voice_language(voice: TextToSpeech) -> str | None:
     """The language of what `voice` is given to say, where it can be told from the voice alone."""
-    return voice.info.languages[0] if len(voice.info.languages) == 1 else None
+    return voice.info.only_language
 
 
 async def rehearse(voice: PhraseCache, texts: Iterable[str], language: str | None) -> None:

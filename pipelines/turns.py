@@ -73,7 +73,7 @@ from pipelines.segments import Segments
 class Turns:
     """The state machine of one room: one agent, any number of callers, one floor.
 
-    `language` is the tag of what callers speak, None where it is not known.
+    `language` is the tag of what callers speak; None: what the recogniser takes their words for.
     """
 
     def __init__(self, options: TurnOptions, *, language: str | None = None) -> None:
@@ -101,8 +101,8 @@ class Turns:
                 self._silence(event)
             case ev.Judged(segment, revision, probability):
                 self._judged(segment, revision, probability)
-            case ev.Transcribed(segment, revision, text):
-                self._answered(segment, revision, text.strip())
+            case ev.Transcribed(segment, revision, text, language):
+                self._answered(segment, revision, text.strip(), language)
             case ev.NotTranscribed(segment, revision):
                 self._answered(segment, revision, None)
             case ev.Typed(peer, text):
@@ -188,10 +188,13 @@ class Turns:
             if segment.id == segment_id and segment.revision == revision:
                 segment.silence.model_probability = probability
 
-    def _answered(self, segment_id: str, revision: int, text: str | None) -> None:
+    def _answered(
+        self, segment_id: str, revision: int, text: str | None, language: str | None = None
+    ) -> None:
         segment = next((s for s in self.segments if s.id == segment_id), None)
         if segment is None or segment.revision != revision:
             return
+        segment.language = language or segment.language
         if segment.stage in {Stage.SPEAKING, Stage.PAUSED}:
             # The first words of speech that went on meanwhile: they tell what it is, not what it will be.
             segment.words = segment.words if text is None else text

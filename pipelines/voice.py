@@ -79,7 +79,7 @@ class Conversation:
         self._end_of_turn = end_of_turn
         self._persona, self._vad_options, self._options = persona, vad, turns
         self._report = report
-        self._turns = Turns(turns, language=persona.language)
+        self._turns = Turns(turns, language=persona.language or stt.info.only_language)
         self._tools = ToolBox(persona.tools)
         after_ms = persona.filler_after_ms
         self._fillers = Fillers(persona.fillers, after_ms=after_ms) if after_ms is not None else None

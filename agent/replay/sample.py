@@ -15,6 +15,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from rapidfuzz import process
 
+from pipelines.base import primary_language
+
 MAX_SAMPLE_BYTES = 64 * 1024
 DEFAULT_WER_MAX = 0.35
 DEFAULT_FIRST_SOUND_MS_MAX = 10_000
@@ -140,11 +142,11 @@ class Sample(Expectation):
         return [self.folder / step.wav for step in self.play if step.wav is not None]
 
     def expectation(self, languages: Iterable[str]) -> Expectation:
-        """What is expected where the recogniser understands `languages` (two-letter codes; none: any)."""
+        """What is expected where the recogniser understands `languages` (codes; none: any)."""
         understood = set(languages)
         if self.requires is None or self.otherwise is None or not understood:
             return self
-        return self if self.requires.language[:2].lower() in understood else self.otherwise
+        return self if primary_language(self.requires.language) in understood else self.otherwise
 
 
 def find_samples(paths: Iterable[Path]) -> list[Path]:

@@ -29,7 +29,7 @@ class Evidence:
 
     #: The words of the turn so far; None: not recognised yet.
     text: str | None
-    #: The two-letter code of the language spoken; None: not known.
+    #: The tag of the language spoken; None: not known.
     language: str | None
     #: How long the turn's speech was so far.
     speech_ms: float

@@ -364,5 +364,5 @@ _IT = Lexicon(
     },
 )
 
-#: By two-letter code. In any other language only punctuation and sound count.
+#: By `primary_language`. In any other language only punctuation and sound count.
 LEXICONS = {"en": _EN, "de": _DE, "fr": _FR, "es": _ES, "it": _IT}

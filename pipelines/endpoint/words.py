@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
+from pipelines.base import primary_language
 from pipelines.endpoint.lexicon import LEXICONS, Lexicon
 
 #: Only the end of a long turn is looked at: it decides, and the cost stays bounded.
@@ -44,12 +45,12 @@ class Clue(StrEnum):
 
 
 def clues(text: str, language: str | None) -> tuple[Clue, ...]:
-    """What `text`, the words of the turn so far, tells in `language` (two-letter code, or None)."""
+    """What `text`, the words of the turn so far, tells in `language` (a tag, or None)."""
     text = text.strip()[-MAX_CHARS:].lower().replace("’", "'")
     if not any(letter.isalnum() for letter in text):
         return (Clue.NO_WORDS,)
     found = [*_punctuation(text)]
-    lexicon = LEXICONS.get((language or "")[:2].lower())
+    lexicon = LEXICONS.get(primary_language(language) or "")
     if lexicon is not None:
         found += _last_sentence(text, lexicon)
     return tuple(found)

@@ -15,7 +15,7 @@ class Lexicon:
     commands: str
 
 
-#: By two-letter code. What is in both lists of a language counts as a command.
+#: By `primary_language`. What is in both lists of a language counts as a command.
 LEXICONS: dict[str, Lexicon] = {
     "en": Lexicon(
         backchannels="""

@@ -33,7 +33,7 @@ class Overlap:
     text: str | None
     #: Recognised after the last sound.
     text_is_final: bool
-    #: The two-letter code of the language spoken; None: not known.
+    #: The tag of the language spoken; None: not known.
     language: str | None
     #: How long the reply has been sounding.
     reply_age_ms: float

@@ -9,6 +9,7 @@ from functools import cache
 from itertools import chain
 from typing import TypeAlias
 
+from pipelines.base import primary_language
 from pipelines.interruption.lexicons import LEXICONS
 
 
@@ -40,12 +41,12 @@ Phrases: TypeAlias = frozenset[tuple[str, ...]]
 
 
 def meaning(text: str, language: str | None) -> tuple[Meaning, int]:
-    """What `text` means in `language` (a two-letter code; None: any that is known here), and how many words
+    """What `text` means in `language` (a tag; None: any that is known here), and how many words
     it has that are neither backchannel nor laughter. A language unknown here is taken for English."""
     tokens = _tokens(text)
     if not tokens or all(_LAUGH.fullmatch(token) for token in tokens):
         return Meaning.NOTHING, 0
-    backchannels, beginnings, commands = _phrases(language[:2].lower() if language else None)
+    backchannels, beginnings, commands = _phrases(primary_language(language))
     saying = begun = 0
     commanding = False
     at = 0

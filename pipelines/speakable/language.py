@@ -14,6 +14,8 @@ from functools import lru_cache
 from babel import Locale, UnknownLocaleError
 from babel.numbers import get_decimal_symbol
 
+from pipelines.base import primary_language
+
 
 @dataclass(frozen=True, slots=True)
 class Words:
@@ -63,9 +65,9 @@ class Language:
 @lru_cache(maxsize=64)
 def language_of(tag: str | None) -> Language | None:
     """The language of a tag as in a persona (``de``, ``de-AT``); None: not one of `LANGUAGES`."""
-    if tag is None or (words := LANGUAGES.get(tag[:2].lower())) is None or tag[2:3] not in ("", "-", "_"):
+    code = primary_language(tag)
+    if tag is None or code is None or (words := LANGUAGES.get(code)) is None:
         return None
-    code = tag[:2].lower()
     try:
         locale = Locale.parse(tag.replace("-", "_"))
     except (UnknownLocaleError, ValueError):

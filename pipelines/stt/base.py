@@ -20,7 +20,7 @@ class Transcript:
     text: str
     #: How sure the engine is, 0..1; None when it cannot tell.
     confidence: float | None = None
-    #: The two-letter code of the language it heard; None when it cannot tell.
+    #: The code of the language it heard; None when it cannot tell.
     language: str | None = None
 
 
@@ -55,7 +55,7 @@ class SpeechToText(Protocol):
     def recognise(self, *, language: str | None, phrases: tuple[str, ...] = ()) -> Recognition:
         """Open the recognition of one segment.
 
-        `language` is a two-letter code or None to detect it; `phrases` are sentences the persona expects.
+        `language` is a tag or None to detect it; `phrases` are sentences the persona expects.
         """
 
     async def close(self) -> None: ...

@@ -16,7 +16,13 @@ from faster_whisper import WhisperModel
 from threadpoolctl import threadpool_limits
 
 from pipelines.audio import SPEECH_RATE_HZ, Samples
-from pipelines.base import EngineBusyError, EngineError, EngineInfo, EngineUnavailableError
+from pipelines.base import (
+    EngineBusyError,
+    EngineError,
+    EngineInfo,
+    EngineUnavailableError,
+    primary_language,
+)
 from pipelines.jobs import JobDroppedError, JobQueue
 from pipelines.models import ModelStore, UnknownModelError
 from pipelines.options import SttOptions
@@ -66,7 +72,7 @@ class WhisperEngine:
             await jobs.close()
             raise
         name = path.name if is_directory(options.model) else options.model
-        languages = tuple(sorted({code[:2] for code in model.supported_languages}))
+        languages = tuple(sorted(model.supported_languages))
         info = EngineInfo("stt", "faster-whisper", f"{name} {compute_type} on {device}", reason, languages)
         engine = cls(model, info, options, jobs)
         await jobs.run(partial(engine._hear, np.zeros(SPEECH_RATE_HZ, np.float32), None))
@@ -83,7 +89,7 @@ class WhisperEngine:
         phrases: tuple[str, ...] = (),  # noqa: ARG002
     ) -> WhisperRecognition:
         """See `SpeechToText.recognise`. A language the model lacks is detected instead."""
-        code = language[:2].lower() if language else None
+        code = primary_language(language)
         return WhisperRecognition(self, code if code in self._info.languages else None)
 
     async def close(self) -> None:
@@ -93,7 +99,7 @@ class WhisperEngine:
         heard = whisper_window.hear(self._model, audio, language, self._beam_size, go_on)
         if not any(letter.isalnum() for letter in heard.text):
             return Transcript("")
-        return Transcript(heard.text, min(1.0, float(np.exp(heard.logprob))), heard.language[:2])
+        return Transcript(heard.text, min(1.0, float(np.exp(heard.logprob))), heard.language)
 
 
 class WhisperRecognition(SegmentRecognition):

@@ -18,7 +18,7 @@ import onnxruntime
 from piper import AudioChunk, PhonemeType, PiperConfig, PiperVoice, SynthesisConfig
 
 from pipelines.audio import Pcm
-from pipelines.base import EngineError, EngineInfo
+from pipelines.base import EngineError, EngineInfo, primary_language
 from pipelines.jobs import JobQueue
 from pipelines.models import ModelStore, UnknownModelError
 from pipelines.options import TtsOptions
@@ -137,7 +137,7 @@ def _load(path: Path | None, options: TtsOptions) -> tuple[PiperVoice, tuple[str
         raise EngineError(f"{path.name} is not a Piper voice ({type(error).__name__})") from error
     for _ in voice.synthesize("ready"):
         pass
-    return voice, (_ESPEAK_LANGUAGES.get(family, family[:2]),)
+    return voice, (_ESPEAK_LANGUAGES.get(family, primary_language(family) or family),)
 
 
 def _session(path: Path, workers: int) -> onnxruntime.InferenceSession:

@@ -26,9 +26,9 @@ RECORD = (TurnEnded, OverlapEnded, Speculated)
 class Room:
     """A machine and its virtual clock: `at` moves time on, deadline by deadline, then sends an event."""
 
-    def __init__(self, options: TurnOptions = OPTIONS) -> None:
+    def __init__(self, options: TurnOptions = OPTIONS, language: str | None = "en") -> None:
         self.options = options
-        self.turns = Turns(options, language="en")
+        self.turns = Turns(options, language=language)
         self.now_ms = 0.0
         self.log: list[tuple[float, Command]] = []
 

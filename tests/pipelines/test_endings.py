@@ -50,6 +50,18 @@ def test_what_is_plainly_over_ends_soon_and_what_is_plainly_not_is_waited_for() 
     assert open_end >= 900
 
 
+def test_words_count_in_the_language_the_recogniser_heard() -> None:
+    def waited_ms(heard: str | None) -> float:
+        room = Room(OPTIONS, language=None)
+        room.at(0, Onset("ann", 0))
+        room.at(1000, Offset("ann", 1000))
+        room.at(1150, Transcribed("s1", 0, "Ich möchte nach Berlin und", heard))
+        return silence_ms(room)
+
+    assert waited_ms(None) < waited_ms("de-AT")
+    assert waited_ms(None) == waited_ms("xx")
+
+
 def test_before_the_words_are_known_nothing_is_over() -> None:
     room = Room(OPTIONS)
     room.at(0, Onset("ann", 0))

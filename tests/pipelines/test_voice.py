@@ -171,13 +171,14 @@ async def test_speech_over_the_reply_stops_it_and_only_what_was_heard_was_said(e
 class Understands:
     """A recogniser to whom whatever is said is `text`, and that counts how often it was asked."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, languages: tuple[str, ...] = (), heard: str | None = None) -> None:
         self.text = text
+        self.languages, self.heard = languages, heard
         self.asked = 0
 
     @property
     def info(self) -> EngineInfo:
-        return EngineInfo("stt", "understands", "understands", "test")
+        return EngineInfo("stt", "understands", "understands", "test", self.languages)
 
     def recognise(self, *, language: str | None, phrases: tuple[str, ...] = ()) -> Understands:
         return self
@@ -190,7 +191,7 @@ class Understands:
 
     async def transcribe(self, *, decisive: bool, rough: bool = False) -> Transcript:
         self.asked += 1
-        return Transcript(self.text)
+        return Transcript(self.text, language=self.heard)
 
     def close(self) -> None:
         pass
@@ -227,6 +228,21 @@ async def test_an_end_of_turn_model_is_asked_about_the_sound(
     assert "model" in decision
     assert "morning" not in decision
     await model.close()
+
+
+@pytest.mark.parametrize(("languages", "heard"), [(("en",), None), (("de", "en"), "en")])
+async def test_the_words_end_a_turn_though_the_persona_names_no_language(
+    engines: Engines, caplog: pytest.LogCaptureFixture, languages: tuple[str, ...], heard: str | None
+) -> None:
+    assert PERSONA.language is None, "as the built-in ones"
+    voice = await engines.voice(None, None)
+    stt = Understands("what time is it", languages, heard)
+    async with call(engines, llm=Echo("Late."), stt=stt) as one:
+        with caplog.at_level(logging.INFO, "pipelines.record"):
+            one.line.say(await said(voice, "Good morning."))
+            await one.answered()
+    (decision,) = [line for line in caplog.messages if line.startswith("turn 1 is over")]
+    assert "whole question" in decision
 
 
 async def test_typed_text_is_answered_and_silence_is_not(engines: Engines) -> None:
