@@ -4,116 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from copy import copy
 from typing import Any
 
-import httpx
 import metered_realtime as vendor
 import numpy as np
 import pytest
 from websockets.asyncio.client import connect
 
-from agent.realtime import AudioSource, DataReceived, Peer, TrackAdded, iter_speech
-from agent.service import RunningService, _listeners, running_service
-from agent.settings import load_settings
 from agent.worker import MAX_CHAT_CHARS
-from pipelines.audio import Pcm, level_dbfs
 from pipelines.engines import Engines
 from pipelines.llm.openai import OpenAIEngine
 from pipelines.options import LlmOptions
+from tests.agent.service_parts import Caller, caller, given, question, service, writer
 from tests.chat_server import ChatServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-AUDIBLE_DBFS = -40.0
-
-
-@asynccontextmanager
-async def service(
-    engines: Engines, *overrides: str
-) -> AsyncIterator[tuple[RunningService, httpx.AsyncClient]]:
-    settings = load_settings(
-        environ={}, overrides=["server.port=0", "agents.leave_timeout_s=1", *overrides]
-    ).settings
-    async with (
-        running_service(settings, engines=engines) as running,
-        httpx.AsyncClient(base_url=running.url, timeout=30) as client,
-    ):
-        yield running, client
-
-
-class Caller:
-    """A person with our own peer: keeps what the agent says, as sound and as messages."""
-
-    def __init__(self, peer: Peer, source: AudioSource) -> None:
-        self.peer = peer
-        self.source = source
-        self.messages: list[dict[str, Any]] = []
-        self.heard_voice = asyncio.Event()
-        self._news = asyncio.Event()
-
-    async def run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            async for event in self.peer.events():
-                match event:
-                    case TrackAdded(_, track):
-                        tasks.create_task(self._listen(track))
-                    case DataReceived(_, data):
-                        self.messages.append(data)
-                        self._news.set()
-
-    async def _listen(self, track: Any) -> None:
-        async for block in iter_speech(track):
-            if level_dbfs(block) > AUDIBLE_DBFS:
-                self.heard_voice.set()
-
-    async def until(self, **wanted: object) -> dict[str, Any]:
-        """The first message that has all of these fields."""
-        while True:
-            for message in self.messages:
-                if all(message.get(key) == value for key, value in wanted.items()):
-                    return message
-            self._news.clear()
-            await self._news.wait()
-
-    async def until_said(self, matches: Callable[[str], bool]) -> str:
-        while True:
-            for message in self.messages:
-                final = message.get("type") == "agent.caption" and message["final"]
-                if final and message["speaker"] == "agent" and matches(message["text"]):
-                    return str(message["text"])
-            self._news.clear()
-            await self._news.wait()
-
-
-def given(token: str) -> Callable[[], Awaitable[str]]:
-    async def provide() -> str:
-        return token
-
-    return provide
-
-
-@asynccontextmanager
-async def caller(client: httpx.AsyncClient, room: str) -> AsyncIterator[Caller]:
-    access = (await client.post("/tokens", json={"room": room, "name": "Ada"})).raise_for_status().json()
-
-    async with AudioSource() as source, Peer(access["url"], token_provider=given(access["token"])) as peer:
-        peer.add_track(source, stream_id="microphone")
-        await peer.join(room)
-        one = Caller(peer, source)
-        async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(one.run())
-            yield one
-            running.cancel()
-
-
-async def question(engines: Engines, text: str) -> Pcm:
-    voice = await engines.voice(None, None)
-    pieces = [pcm async for pcm in voice.synthesize(text)]
-    return Pcm(np.concatenate([p.samples for p in pieces]), pieces[0].rate_hz)
 
 
 @pytest.mark.alone
@@ -206,19 +113,6 @@ leave_after_empty_s: 0.2
 """
 
 
-@asynccontextmanager
-async def writer(client: httpx.AsyncClient, room: str) -> AsyncIterator[Caller]:
-    """Somebody who only writes and listens."""
-    access = (await client.post("/tokens", json={"room": room})).raise_for_status().json()
-    async with AudioSource() as source, Peer(access["url"], token_provider=given(access["token"])) as peer:
-        await peer.join(room)
-        one = Caller(peer, source)
-        async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(one.run())
-            yield one
-            running.cancel()
-
-
 async def test_somebody_who_only_writes_is_greeted_answered_and_not_left_alone(
     engines: Engines, tmp_path: Any
 ) -> None:
@@ -300,80 +194,6 @@ async def test_a_language_nobody_here_understands_is_a_warning(engines: Engines)
     async with service(engines) as (_, client):
         agent = (await client.post("/agents", json={"room": "lobby", "language": "de"})).json()
         assert "understands only: en" in agent["warnings"][0]
-
-
-@pytest.mark.parametrize("credential", ["publishable key", "secret pair"])
-async def test_rooms_of_a_foreign_server_are_joined_with_its_keys(
-    engines: Engines, start_hub: Any, credential: str
-) -> None:
-    async with start_hub() as hub:
-        keys = (
-            [f"rooms.api_key={hub.key}"]
-            if credential == "publishable key"
-            else [f"rooms.secret_key_id={hub.key_id}", f"rooms.secret_key={hub.secret}"]
-        )
-        async with service(engines, f"rooms.url={hub.url}", *keys) as (_, client):
-            access = (await client.post("/tokens", json={"room": "lobby"})).json()
-            assert access["url"] == hub.url
-            agent = (await client.post("/agents", json={"room": "lobby", "greeting": ""})).json()
-            assert [member.peer_id for member in hub.hub.rooms.members("lobby")] == [agent["peer_id"]]
-            credentials: dict[str, Any] = (
-                {"key": access["key"]} if access["key"] else {"token_provider": given(access["token"])}
-            )
-            async with AudioSource() as source, Peer(access["url"], **credentials) as peer:
-                peer.add_track(source, stream_id="microphone")
-                await peer.join("lobby")
-                one = Caller(peer, source)
-                running = asyncio.create_task(one.run())
-                await one.until(type="agent.hello")
-                await peer.send({"type": "chat", "text": "What is twelve times three?"})
-                await one.until_said(lambda text: "36" in text)
-                await one.heard_voice.wait()
-                running.cancel()
-
-
-@pytest.mark.parametrize("host", ["127.0.0.2", "0.0.0.0"])
-async def test_a_service_for_a_network_has_agents_in_its_rooms(engines: Engines, host: str) -> None:
-    headers = {"authorization": "Bearer k"}
-    async with service(engines, f"server.host={host}", "server.api_key=k") as (running, client):
-        assert running.url.startswith("http://127.0.0.2:" if host == "127.0.0.2" else "http://127.0.0.1:")
-        answer = await client.post("/agents", json={"room": "lobby"}, headers=headers)
-        assert answer.status_code == 201, answer.text
-        access = (await client.post("/tokens", json={"room": "lobby"}, headers=headers)).json()
-        assert access["url"] == running.url.replace("http", "ws"), "callers come to the address they know"
-
-
-@pytest.mark.parametrize(
-    ("host", "listening"),
-    [
-        ("127.0.0.1", ["127.0.0.1"]),
-        ("localhost", ["127.0.0.1"]),
-        ("0.0.0.0", ["0.0.0.0"]),
-        # In place of an address of a network, to which no agent would connect without TLS.
-        ("127.0.0.2", ["127.0.0.2", "127.0.0.1"]),
-    ],
-)
-async def test_a_service_can_always_be_reached_over_loopback(host: str, listening: list[str]) -> None:
-    with _listeners(host, 0) as sockets:
-        assert [one.getsockname()[0] for one in sockets] == listening
-
-
-async def test_tokens_of_callers_stay_out_of_the_log(
-    engines: Engines, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    async with service(engines) as (_, client):
-        access = (await client.post("/tokens", json={"room": "lobby"})).json()
-        async with Peer(access["url"], token_provider=given(access["token"])) as peer:
-            await peer.join("lobby")
-    assert access["token"] not in caplog.text
-
-
-async def test_a_room_that_cannot_be_reached_is_said_so(engines: Engines) -> None:
-    async with service(engines, "rooms.url=ws://127.0.0.1:9", "rooms.api_key=pk_live_x") as (_, client):
-        response = await client.post("/agents", json={"room": "lobby"})
-        assert response.status_code == 502
-        assert "pk_live_x" not in response.text
 
 
 @pytest.mark.alone

@@ -13,8 +13,6 @@ from urllib.parse import quote
 import httpx
 import pytest
 from fastapi import FastAPI
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from starlette.websockets import WebSocket
 from websockets.exceptions import InvalidStatus
 
@@ -360,49 +358,3 @@ async def test_nothing_is_kept_of_those_who_left(hub: RunningHub) -> None:
     await hub.hub.close()
     assert hub.hub.rooms.is_empty()
     assert metric("voice_agent_hub_connections") == before
-
-
-# ---- garbage --------------------------------------------------------------------------------------------
-
-WORDS = st.sampled_from(["subscribe", "unsubscribe", "publish", "send", "ping", "welcome", "room", "", "**"])
-VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | WORDS | st.just([]) | st.just({})
-FIELDS = st.sampled_from(["type", "channel", "to", "data", "requestId", "includeSenderMetadata", "x"])
-GARBAGE = st.lists(
-    st.one_of(
-        st.dictionaries(FIELDS, VALUES).map(json.dumps),
-        st.dictionaries(FIELDS, VALUES).flatmap(
-            lambda frame: WORDS.map(lambda word: json.dumps(frame | {"type": word}))
-        ),
-        st.text(max_size=20).filter(lambda text: not any("\ud800" <= char <= "\udfff" for char in text)),
-        st.binary(max_size=20),
-        st.integers(1, 2000).map(lambda depth: "[" * depth),
-    ),
-    max_size=30,
-)
-
-
-def test_no_garbage_brings_it_down_nor_leaves_anything_behind(start_hub: StartHub) -> None:
-    @settings(max_examples=30)
-    @given(GARBAGE)
-    def pour(runner: asyncio.Runner, hub: RunningHub, garbage: list[str | bytes]) -> None:
-        runner.run(exchange(hub, garbage))
-
-    async def exchange(hub: RunningHub, garbage: list[str | bytes]) -> None:
-        async with client(hub) as one:
-            await one.read()
-            for item in garbage:
-                await one.websocket.send(item)
-            await one.write(type="farewell", requestId="the last")
-            while (frame := await one.read()).get("requestId") != "the last":
-                assert frame["type"] in {"ack", "error", "presence", "direct", "message", "pong"}
-                assert frame.get("code") != "internal_error"
-
-    with asyncio.Runner() as runner:
-        serving = start_hub()
-        hub = runner.run(serving.__aenter__())
-        try:
-            pour(runner, hub)
-            runner.run(hub.hub.close())
-            assert hub.hub.rooms.is_empty()
-        finally:
-            runner.run(serving.__aexit__(None, None, None))

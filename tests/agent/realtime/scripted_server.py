@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import json
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -173,6 +174,13 @@ def sending(data: bytes) -> Script:
         await wire.until_gone()
 
     return script
+
+
+def welcome(**fields: Any) -> str:
+    """The frame with other `fields`; one that is ``...`` is left out."""
+    body = {"type": "welcome", "peerId": "me", "expiresAt": None, "serverTime": 1, "maxMessageSize": 65536}
+    body |= fields
+    return json.dumps({name: value for name, value in body.items() if value is not ...})
 
 
 async def events_until_mark(url: str, **options: Any) -> list[Event]:
