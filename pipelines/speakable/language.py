@@ -35,6 +35,8 @@ class Words:
     plus: str
     equals: str
     times: str
+    #: Between a number and its exponent.
+    power: str
     ampersand: str
     degrees: str
     #: One half, one quarter, three quarters.
@@ -113,6 +115,7 @@ LANGUAGES: Mapping[str, Words] = {
         plus="plus",
         equals="equals",
         times="times",
+        power="to the power of",
         ampersand="and",
         degrees="degrees",
         fractions=("one half", "one quarter", "three quarters"),
@@ -153,6 +156,7 @@ LANGUAGES: Mapping[str, Words] = {
         plus="plus",
         equals="gleich",
         times="mal",
+        power="hoch",
         ampersand="und",
         degrees="Grad",
         fractions=("ein halb", "ein Viertel", "drei Viertel"),
@@ -198,6 +202,7 @@ LANGUAGES: Mapping[str, Words] = {
         plus="plus",
         equals="égale",
         times="fois",
+        power="puissance",
         ampersand="et",
         degrees="degrés",
         fractions=("un demi", "un quart", "trois quarts"),
@@ -232,6 +237,7 @@ LANGUAGES: Mapping[str, Words] = {
         plus="más",
         equals="igual a",
         times="por",
+        power="elevado a",
         ampersand="y",
         degrees="grados",
         fractions=("un medio", "un cuarto", "tres cuartos"),
@@ -268,6 +274,7 @@ LANGUAGES: Mapping[str, Words] = {
         plus="più",
         equals="uguale",
         times="per",
+        power="elevato alla",
         ampersand="e",
         degrees="gradi",
         fractions=("un mezzo", "un quarto", "tre quarti"),

@@ -40,6 +40,15 @@ _MAGNITUDES = {
     "en": "thousand|million|billion|trillion", "de": "Tausend|Millionen|Million|Milliarden|Milliarde",
     "fr": "millions?|milliards?", "es": "mil|millón|millones", "it": "mila|milioni|milione|miliardi|miliardo",
 }  # fmt: skip
+#: As English writes them behind an amount of money: "£5m".
+_SHORT_MAGNITUDES = {
+    "k": "thousand",
+    "m": "million",
+    "mn": "million",
+    "b": "billion",
+    "bn": "billion",
+    "tn": "trillion",
+}
 _GERMAN_ARTICLES = "am|im|dem|den|des|vom|zum|zur|beim|ab|der|die|das|jede[rsn]?|ein|eine[rmn]?"
 _HALVES = {"½": 0, "¼": 1, "¾": 2, "1/2": 0, "1/4": 1, "3/4": 2}
 _LEADING_NUMBER = re.compile(r"^[\d.,\s\u00a0\u202f]+")
@@ -222,7 +231,9 @@ class _Notation:
 
     def money(self) -> list[_Rule]:
         n, signs, codes = self._number, "".join(_CURRENCY_SIGNS), "|".join(_CURRENCY_CODES)
-        magnitude = rf"(?:\s+(?P<magnitude>{_MAGNITUDES[self._language.code]})\b)?"
+        written = rf"\s+(?P<magnitude>{_MAGNITUDES[self._language.code]})"
+        short = rf"|\s?(?P<short>(?i:{'|'.join(_SHORT_MAGNITUDES)}))" if self._language.code == "en" else ""
+        magnitude = rf"(?:(?:{written}{short})\b)?"
         sign = rf"(?P<sign>[{re.escape(signs)}]|\b(?:{codes}))"
         return [
             (re.compile(rf"{sign}\s?(?P<n>{n}){magnitude}"), self._money),
@@ -232,11 +243,12 @@ class _Notation:
     def _money(self, match: re.Match[str]) -> str:
         code = _CURRENCY_SIGNS.get(match["sign"], match["sign"])
         amount = self._value(match["n"])
-        if match["magnitude"]:
+        short = match.groupdict().get("short")
+        if magnitude := _SHORT_MAGNITUDES[short.lower()] if short else match["magnitude"]:
             of = {"fr": " d'", "es": " de ", "it": " di "}.get(self._language.code, " ")
             name = get_currency_name(code, count=2, locale=self._language.locale)
             plural = (numbers.money(Decimal(2), code, self._language) or f"_ {name}").split(" ", 1)[1]
-            return f"{numbers.cardinal(amount, self._language)} {match['magnitude']}{of}{plural}"
+            return f"{numbers.cardinal(amount, self._language)} {magnitude}{of}{plural}"
         said = numbers.money(amount, code, self._language)
         if said is None:
             name = get_currency_name(code, count=float(amount), locale=self._language.locale)
@@ -324,7 +336,9 @@ class _Notation:
             (re.compile(rf"(?<![\w.,:])(?P<a>{n})\s?[-–]\s?(?P<b>{n})(?![\w-])"), self._range),
             (re.compile(r"(?<=\d)\s?[x×*]\s?(?=\d)"), lambda _: f" {w.times} "),
             (re.compile(between.format(r"(?<=\s)\+(?=\s)|(?<=\d)\+(?=\d)")), lambda _: f" {w.plus} "),
+            (re.compile(r"(?<![\w/])24/7(?![\w/])"), lambda _: "24 7"),
             (re.compile(r"(?<=\d)/(?=\d)"), lambda _: f" {w.slash} "),
+            (re.compile(r"(?<=[\d)])\s?\^\s?(?=[-−]?\d)"), lambda _: f" {w.power} "),
             (re.compile(r"(?<=\d):(?=\d)"), lambda _: " "),
             (re.compile(between.format("=")), lambda _: f" {w.equals} "),
             (re.compile(r"(?<![\d.])\d+(?:\.\d+){2,}(?![\d.]\d)"), self._version),
