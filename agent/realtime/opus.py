@@ -89,35 +89,42 @@ class OpusDecoder:
         self._state = ctypes.create_string_buffer(self._opus.opus_decoder_get_size(1))
         if self._opus.opus_decoder_init(self._state, rate_hz, 1) != 0:
             raise OpusError("libopus made no decoder")
+        self._samples: Pcm16 = np.zeros(rate_hz * MAX_PACKET_TICKS // CLOCK_HZ, np.int16)
+        self._samples_at = self._samples.ctypes.data
 
     def decode(self, payload: bytes) -> Pcm16:
         """The sound of a packet. `OpusError` if it is none."""
-        return self._decode(payload, packet_ticks(payload), fec=0)
+        if not payload:
+            return np.zeros(0, np.int16)
+        # Into memory that is always the same: to find out where an array lies takes as long as to copy it.
+        done = self._decode(payload, self._samples_at, len(self._samples), fec=0)
+        return self._samples[:done].copy()
 
     def recover(self, ticks: int, successor: bytes) -> Pcm16:
         """`ticks` (of 48 kHz) that were lost right before `successor`, which is decoded afterwards.
 
         As far as the packet tells of them; the rest is made up from what was before.
         """
-        return self._decode(successor, ticks, fec=1)
+        return self._fill(ticks, successor, fec=1)
 
     def conceal(self, ticks: int) -> Pcm16:
         """`ticks` (of 48 kHz) made up from what was decoded before, ever more quiet."""
-        return self._decode(b"", ticks, fec=0)
+        return self._fill(ticks, b"", fec=0)
 
-    def _decode(self, payload: bytes, ticks: int, *, fec: int) -> Pcm16:
+    def _fill(self, ticks: int, payload: bytes, *, fec: int) -> Pcm16:
         # Only whole steps can be made up. What is missing at the end is silence.
         step = self.rate_hz * STEP_TICKS // CLOCK_HZ
         out: Pcm16 = np.zeros(self.rate_hz * ticks // CLOCK_HZ, np.int16)
         decodable = len(out) // step * step
         if decodable:
-            data = payload or None
-            done = self._opus.opus_decode(
-                self._state, data, len(payload), out.ctypes.data_as(ctypes.c_void_p), decodable, fec
-            )
-            if done < 0:
-                raise OpusError(self._opus.opus_strerror(done).decode())
+            self._decode(payload, out.ctypes.data, decodable, fec=fec)
         return out
+
+    def _decode(self, payload: bytes, to: int, samples: int, *, fec: int) -> int:
+        done = int(self._opus.opus_decode(self._state, payload or None, len(payload), to, samples, fec))
+        if done < 0:
+            raise OpusError(self._opus.opus_strerror(done).decode())
+        return done
 
 
 class OpusEncoder:

@@ -27,6 +27,10 @@ REFUSED = Counter(
 #: What pylibsrtp decrypts; networks carry no longer ones in one piece.
 MAX_SRTP_BYTES = 1500
 
+#: What is made ready for each datagram, longer than any that is of use. asyncio's 256 kB are a piece of
+#: memory that has to be got from the system and given back for each of them.
+MAX_DATAGRAM_BYTES = 4096
+
 
 class Ears:
     """Takes the place of the jitter buffer, the decoder thread and the track of a receiver of sound.
@@ -87,6 +91,10 @@ class _Shortcut:
         self._queue: asyncio.Queue[Any] = connection._queue
         self._enqueue = connection.data_received
         connection.data_received = self._received
+        for protocol in connection._protocols:
+            # A relay's is no transport of asyncio's.
+            if hasattr(protocol.transport, "max_size"):
+                protocol.transport.max_size = MAX_DATAGRAM_BYTES
 
     @classmethod
     def through(cls, dtls: Any) -> None:

@@ -107,7 +107,8 @@ class Sound:
         self.stream = stream
         self.samples = samples
         self.at = at
-        self.is_silent = not samples.any()
+        # A quarter of the time that `any` takes.
+        self.is_silent = not np.count_nonzero(samples)
         self._level: int | None = None
         self._packets: dict[Wishes, Packet] = {}
 

@@ -13,7 +13,7 @@ from aiortc.rtp import is_rtcp
 
 from agent.realtime.ice.ice_seam import ice_connections
 from agent.realtime.receiving.received_audio import ReceivedAudio
-from agent.realtime.receiving.receiving_seam import MAX_SRTP_BYTES, REFUSED
+from agent.realtime.receiving.receiving_seam import MAX_DATAGRAM_BYTES, MAX_SRTP_BYTES, REFUSED
 from tests.agent.realtime.connections.test_aiortc_seam import noisy_pair
 
 
@@ -157,3 +157,11 @@ async def test_a_receiver_that_stopped_or_is_not_wanted_hears_nothing():
         await path.pc.close()
         path.hand_on(path.packets[3], 1)
         assert path.track.counts.received == before + 1
+
+
+async def test_as_much_as_a_datagram_holds_is_made_ready_for_it():
+    async with held_up(1) as path:
+        assert path.connection._protocols
+        for protocol in path.connection._protocols:
+            assert protocol.transport.max_size == MAX_DATAGRAM_BYTES
+            assert type(protocol.transport).max_size > MAX_DATAGRAM_BYTES, "as asyncio has it"
