@@ -39,6 +39,9 @@ MAX_FRAME_BYTES = 1275
 #: it is three quarters of that, and audibly rougher.
 COMPLEXITY = 2
 
+#: First bytes of packets that CELT alone made are this or greater (RFC 6716, section 3.1).
+_CELT_ONLY = b"\x80"
+
 # opus_defines.h
 _APPLICATION_VOIP, _SIGNAL_VOICE = 2048, 3001
 _BANDWIDTHS = ((8_000, 1101), (12_000, 1102), (16_000, 1103), (24_000, 1104), (48_000, 1105))
@@ -89,6 +92,7 @@ class OpusDecoder:
         self._state = ctypes.create_string_buffer(self._opus.opus_decoder_get_size(1))
         if self._opus.opus_decoder_init(self._state, rate_hz, 1) != 0:
             raise OpusError("libopus made no decoder")
+        self._was_celt = False
         self._samples: Pcm16 = np.zeros(rate_hz * MAX_PACKET_TICKS // CLOCK_HZ, np.int16)
         self._samples_at = self._samples.ctypes.data
 
@@ -96,6 +100,7 @@ class OpusDecoder:
         """The sound of a packet. `OpusError` if it is none."""
         if not payload:
             return np.zeros(0, np.int16)
+        self._was_celt = payload[:1] >= _CELT_ONLY
         # Into memory that is always the same: to find out where an array lies takes as long as to copy it.
         done = self._decode(payload, self._samples_at, len(self._samples), fec=0)
         return self._samples[:done].copy()
@@ -105,6 +110,10 @@ class OpusDecoder:
 
         As far as the packet tells of them; the rest is made up from what was before.
         """
+        if self._was_celt and has_fec(successor):
+            # Right after a packet of CELT, as those of pauses often are, libopus does not look for what is
+            # told. With an empty one of the other kind in between, which is not heard, it does.
+            self.decode(bytes([successor[0] & 0xFC]))
         return self._fill(ticks, successor, fec=1)
 
     def conceal(self, ticks: int) -> Pcm16:

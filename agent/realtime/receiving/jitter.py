@@ -22,9 +22,11 @@ from typing import TypeAlias
 
 from agent.realtime.receiving.reordering import MAX_WAIT_MS, ReorderingWait
 
-#: A gap that lasts longer is left out but for its beginning: it was an outage or a pause, and nobody is
-#: helped by silence after the fact. The reader sees it in the positions.
-MAX_FILL_MS = 700.0
+#: A gap that lasts longer is left out but for its ends: it was an outage, and nobody is helped by silence
+#: after the fact. It shows in the positions and in `Counts.skipped_ms`, not in the sound itself. Senders that
+#: leave out silence send a sign of life each 400 ms or, as libopus, 420 ms; with one of them lost a pause is
+#: still as long as it was. More would not fit into what is kept for a reader, with what waited for the gap.
+MAX_FILL_MS = 900.0
 #: How much is made up from the sound before it; what follows is silence.
 MAX_CONCEALED_MS = 100.0
 
@@ -101,7 +103,8 @@ class Counts:
     duplicate: int = 0
     #: Far from the others in number, of a source that is not heard any more, or more than there is time for.
     refused: int = 0
-    #: Time that was lost, that was silent because nothing was sent, and that was left out.
+    #: Time that was lost, that was silent because nothing was sent, and that was left out. Between two
+    #: sources it is the time of arrival that tells, and what was lost there counts as silent, too.
     lost_ms: float = 0.0
     silent_ms: float = 0.0
     skipped_ms: float = 0.0
@@ -115,7 +118,8 @@ class _Stream:
     """Packets of one source whose numbers follow one another. Numbers are unwrapped: they do not overflow."""
 
     source: int
-    #: The next packet to be released, and the newest that came.
+    #: The packet it began with, the next one to be released, and the newest that came.
+    first: int
     next: int
     newest: int
     #: What has to be added to an unwrapped time stamp to get a position.
@@ -183,7 +187,7 @@ class JitterBuffer:
             if stream is not None and not self._begins_anew(stream, packet):
                 self.counts.refused += 1
                 return pieces
-            pieces = self.flush(now_ms)
+            pieces = self.flush(now_ms) + self._until(packet, now_ms)
             stream = self._begin(packet)
             number = stream.next
         self._heard_ms, self._strange = now_ms, None
@@ -224,6 +228,7 @@ class JitterBuffer:
             self._quiet_source = self._stream.source
         self._stream = _Stream(
             source=packet.source,
+            first=packet.sequence,
             next=packet.sequence,
             newest=packet.sequence - 1,
             offset=self._position - packet.timestamp,
@@ -231,13 +236,29 @@ class JitterBuffer:
         )
         return self._stream
 
+    def _until(self, packet: Packet, now_ms: float) -> list[Piece]:
+        """The pause before a packet whose time stamps say nothing of it, for they begin with it."""
+        if self._stream is None:
+            return []
+        gap = int(int(now_ms - self._heard_ms) * self._per_ms) - packet.ticks
+        if gap <= self._max_concealed:
+            # So much later any packet may come.
+            return []
+        start = self._position
+        self._position += gap
+        if gap > self._max_fill:
+            self.counts.skipped_ms += gap / self._per_ms
+            return []
+        self.counts.silent_ms += gap / self._per_ms
+        return [Silence(start, gap)]
+
     def _is_new(self, stream: _Stream, number: int, now_ms: float) -> bool:
         since_ms = stream.missing.pop(number, None)
         if since_ms is not None:
             self._wait.came(now_ms - since_ms)
         if number >= stream.next and number not in stream.held:
             return True
-        if since_ms is not None:
+        if since_ms is not None or number < stream.first:
             self.counts.late += 1
         else:
             self.counts.duplicate += 1
@@ -307,27 +328,28 @@ class JitterBuffer:
 
     def _filled(self, gap: int, lost: int, packet: Packet) -> list[Piece]:
         """What takes the place of `gap` ticks, `lost` of them lost and the others not sent."""
-        if gap > self._max_fill:
-            lost = min(lost, self._max_concealed)
-            self.counts.skipped_ms += (gap - lost) / self._per_ms
-            silent = last = 0
+        # The packet can tell something about what was right before it. Whether that was lost, or what was
+        # before a pause, nobody knows: both are made up.
+        last = min(packet.ticks, lost)
+        first = min(lost, gap - last, self._max_concealed)
+        silent = gap - first - last
+        skipped = silent if gap > self._max_fill else 0
+        if skipped or silent > self._max_concealed:
+            silent -= skipped
         else:
-            # The packet can tell something about what was right before it.
-            last = min(packet.ticks, lost) if lost == gap else 0
-            lost = min(lost - last, self._max_concealed)
-            silent = gap - last - lost
-        self.counts.lost_ms += (lost + last) / self._per_ms
-        self.counts.silent_ms += silent / self._per_ms
-        if silent <= self._max_concealed:
-            lost, silent = lost + silent, 0
+            first, silent = first + silent, 0
+        lost = min(lost, gap - skipped)
+        self.counts.lost_ms += lost / self._per_ms
+        self.counts.silent_ms += (gap - skipped - lost) / self._per_ms
+        self.counts.skipped_ms += skipped / self._per_ms
         at = self._position
         pieces: list[Piece] = []
-        if lost:
-            pieces.append(Lost(at, lost))
+        if first:
+            pieces.append(Lost(at, first))
         if silent:
-            pieces.append(Silence(at + lost, silent))
+            pieces.append(Silence(at + first, silent))
         if last:
-            pieces.append(Lost(at + lost + silent, last, packet.payload))
+            pieces.append(Lost(at + gap - last, last, packet.payload))
         return pieces
 
     def _count_held(self, held_ms: float) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from agent.realtime import opus
 from agent.realtime.opus import RATES_HZ, OpusDecoder, OpusError, has_fec, packet_ticks
+from agent.realtime.sending.encoding import PAUSE, PAUSE_WITHOUT_BODY
 from tests.agent.realtime.opus_parts import FRAME, WITH_FEC, packets, voice
 
 
@@ -72,6 +73,21 @@ def test_a_sound_that_begins_in_a_lost_packet_is_told_by_the_next_one_and_cannot
             heard.append(similarity(guess, truth))
     assert len(told) >= 8
     assert np.median(told) > np.median(made_up) + 0.2
+
+
+@pytest.mark.parametrize("pause", [PAUSE.payload, PAUSE_WITHOUT_BODY], ids=["silence", "empty"])
+def test_a_word_that_begins_in_a_lost_packet_after_a_pause_is_told_by_the_next_one(pause: bytes):
+    said = packets(np.concatenate([np.zeros(10 * FRAME, np.int16), voice(0.2)]), options=WITH_FEC)
+    lost = next(n for n, payload in enumerate(said) if n > 10 and has_fec(payload)) - 1
+    decoder = OpusDecoder(48_000)
+    heard = [decoder.decode(payload) for payload in [*said[:lost], *[pause] * 20]]
+    assert loudness(heard[-1]) < 10
+    told = decoder.recover(FRAME, said[lost + 1])
+    assert len(told) == FRAME
+    goes_on = decoder.decode(said[lost + 1])
+    truth = decoded(said[: lost + 2])
+    assert loudness(told) > 0.5 * loudness(truth[-2 * FRAME : -FRAME]) > 100
+    assert similarity(goes_on.astype(float), truth[-FRAME:].astype(float)) > 0.8
 
 
 def test_what_is_made_up_goes_on_as_before_and_becomes_quiet():

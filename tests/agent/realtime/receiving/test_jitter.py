@@ -168,12 +168,12 @@ def test_of_a_long_loss_only_the_beginning_and_the_end_can_be_known():
     assert told(pieces) == "0" + "~" * 5 + "_" * 14 + "+1"
 
 
-def test_an_outage_is_left_out_but_for_its_beginning():
+def test_an_outage_is_left_out_but_for_its_ends():
     buffer = JitterBuffer(RATE_HZ)
     pieces = run([(0.0, packet(0)), (4000.0, packet(200))], buffer)
-    assert told(pieces) == "0~~~~~0"
-    assert pieces[-1].at == 200 * FRAME
-    assert buffer.counts.skipped_ms == 199 * 20 - jitter.MAX_CONCEALED_MS
+    assert told(pieces) == "0~~~~~+0"
+    assert [piece.at // FRAME for piece in pieces] == [0, 1, 199, 200]
+    assert buffer.counts.skipped_ms == 199 * 20 - jitter.MAX_CONCEALED_MS - 20
 
 
 def test_a_pause_in_which_nothing_was_sent_is_silence_as_long_as_it_was():
@@ -191,10 +191,37 @@ def test_what_a_sender_that_stalled_left_out_is_made_up():
     assert (buffer.counts.lost_ms, buffer.counts.silent_ms) == (0, 60)
 
 
-def test_a_packet_lost_before_a_pause_is_made_up_and_the_pause_is_silent():
+def test_with_a_pause_nobody_knows_which_end_of_it_was_lost_so_both_are_made_up():
+    """The last packet before it, or the first of what is said after it, which the next one tells of."""
+    buffer = JitterBuffer(RATE_HZ)
     resumed = Packet(1, 3, 12 * FRAME, FRAME, b"!")
-    pieces = run([(0.0, packet(0)), (20.0, packet(1)), (240.0, resumed)])
-    assert pieces[2:-1] == [Lost(2 * FRAME, FRAME), Silence(3 * FRAME, 9 * FRAME)]
+    pieces = run([(0.0, packet(0)), (20.0, packet(1)), (240.0, resumed)], buffer)
+    assert pieces[2:-1] == [
+        Lost(2 * FRAME, FRAME),
+        Silence(3 * FRAME, 8 * FRAME),
+        Lost(11 * FRAME, FRAME, b"!"),
+    ]
+    assert (buffer.counts.lost_ms, buffer.counts.silent_ms) == (20, 180)
+
+
+def test_the_first_packet_after_a_long_pause_is_told_by_its_successor():
+    buffer = JitterBuffer(RATE_HZ)
+    pieces = run([(0.0, packet(0)), (2000.0, Packet(1, 2, 100 * FRAME, FRAME, b"!"))], buffer)
+    assert pieces[1:-1] == [Lost(FRAME, FRAME), Lost(99 * FRAME, FRAME, b"!")]
+    assert (buffer.counts.lost_ms, buffer.counts.silent_ms, buffer.counts.skipped_ms) == (20, 20, 97 * 20)
+
+
+@pytest.mark.parametrize("every", [20, 21], ids=["ours", "libopus"])
+@pytest.mark.parametrize("lost", [1, 2, 3, 4])
+def test_a_pause_is_as_long_as_it_was_when_a_sign_of_life_is_lost(every: int, lost: int):
+    """Nothing is sent in a pause but one packet every 400 ms or so."""
+    sent = [Packet(1, number, number * every * FRAME, FRAME, bytes([number])) for number in range(6)]
+    buffer = JitterBuffer(RATE_HZ)
+    pieces = run(((p.timestamp / 48, p) for p in sent if p.sequence != lost), buffer)
+    assert_seamless(pieces)
+    assert buffer.position == (5 * every + 1) * FRAME
+    assert buffer.counts.skipped_ms == 0
+    assert buffer.counts.lost_ms == 20
 
 
 def test_padding_takes_its_place_and_is_not_heard():
@@ -227,6 +254,12 @@ def test_duplicates_are_heard_once():
     pieces = run(((float(at), packet(n)) for at, n in enumerate(order)), buffer)
     assert told(pieces) == "01234"
     assert buffer.counts.duplicate == 4
+
+
+def test_what_was_sent_before_the_first_packet_that_came_is_late():
+    buffer = JitterBuffer(RATE_HZ)
+    assert told(run(((float(at), packet(n, first=9)) for at, n in enumerate([1, 0, 2, 1])), buffer)) == "12"
+    assert (buffer.counts.late, buffer.counts.duplicate, buffer.counts.lost) == (1, 1, 0)
 
 
 def test_one_packet_with_a_number_far_away_is_refused():
@@ -272,6 +305,29 @@ def test_what_was_held_back_is_heard_before_another_source_is():
 def test_a_source_that_comes_back_after_the_other_fell_silent_is_heard():
     order = [(0.0, packet(0)), (20.0, packet(0, source=2)), (2000.0, packet(1)), (2020.0, packet(2))]
     assert numbers(run(order)) == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "resumed",
+    [[packet(7, source=2)], [packet(0, first=9000), packet(1, first=9000)]],
+    ids=["source", "number"],
+)
+@pytest.mark.parametrize(
+    ("pause_ms", "silent_ms", "skipped_ms"), [(50, 0, 0), (500.5, 500, 0), (900, 900, 0), (5000, 0, 5000)]
+)
+def test_a_pause_between_two_streams_lasts_as_long_as_nothing_came(
+    resumed: list[Packet], pause_ms: float, silent_ms: float, skipped_ms: float
+):
+    buffer = JitterBuffer(RATE_HZ)
+    # Of a new numbering it takes two packets to be followed.
+    at_ms = 40 + pause_ms
+    arrivals = [(0.0, packet(0)), (20.0, packet(1)), *((at_ms, each) for each in resumed)]
+    pieces = run(arrivals, buffer)
+    assert (buffer.counts.silent_ms, buffer.counts.skipped_ms) == (silent_ms, skipped_ms)
+    assert pieces[-1].at == 2 * FRAME + (silent_ms + skipped_ms) * 48
+    assert [piece for piece in pieces if isinstance(piece, Silence)] == (
+        [Silence(2 * FRAME, int(silent_ms) * 48)] if silent_ms else []
+    )
 
 
 # ---- limits
