@@ -182,6 +182,9 @@ class JitterBuffer:
             self.counts.refused += 1
             return pieces
         stream = self._stream
+        if stream is not None and self._is_expected(stream, packet):
+            self._heard_ms, self._strange = now_ms, None
+            return [self._follow_on(stream, packet)]
         number = None if stream is None else _number(stream, packet)
         if stream is None or number is None:
             if stream is not None and not self._begins_anew(stream, packet):
@@ -205,6 +208,29 @@ class JitterBuffer:
     def flush(self, now_ms: float) -> list[Piece]:
         """Whatever is held back, without waiting for what is missing."""
         return [] if self._stream is None else self._release(self._stream, now_ms, at_once=True)
+
+    # ---- what nearly every packet is
+
+    def _is_expected(self, stream: _Stream, packet: Packet) -> bool:
+        """The next one, right after the one before, with nothing missing or held back."""
+        return (
+            packet.sequence == stream.next & 0xFFFF
+            and packet.timestamp == stream.end & 0xFFFFFFFF
+            and packet.source == stream.source
+            and packet.ticks > 0
+            and not stream.held
+            and not stream.missing
+            and stream.newest == stream.next - 1
+        )
+
+    def _follow_on(self, stream: _Stream, packet: Packet) -> Sound:
+        """What all the rest comes to for such a packet."""
+        stream.newest, stream.next = stream.next, stream.next + 1
+        stream.end, stream.ticks = stream.end + packet.ticks, packet.ticks
+        sound = Sound(self._position, packet.ticks, packet.payload)
+        self._position += packet.ticks
+        self._ahead_ms += packet.ticks / self._per_ms
+        return sound
 
     # ---- which packets belong together
 

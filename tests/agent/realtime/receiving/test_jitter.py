@@ -387,6 +387,38 @@ Path = st.lists(
 )
 
 
+class WithoutShortcut(JitterBuffer):
+    """For which no packet is the expected one."""
+
+    def _is_expected(self, stream, packet) -> bool:
+        return False
+
+
+Sent = st.tuples(
+    # How far on its number and its time stamp are, most often by one packet.
+    st.sampled_from([1, 1, 1, 1, 1, 1, 0, 2, 3, -1, 5000]),
+    st.sampled_from([1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 2.0, -1.0, 1.5, 60.0]),
+    st.sampled_from([960, 960, 960, 960, 480, 0]),
+    st.sampled_from([1, 1, 1, 1, 1, 2]),
+    st.sampled_from([20.0, 20.0, 20.0, 0.0, 90.0, 300.0]),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(Sent, min_size=2, max_size=40), st.integers(65_500, 65_535), st.integers(2**32 - 9600, 2**32))
+def test_packets_that_follow_on_come_to_the_same_with_and_without_the_shortcut(sent, number: int, at: int):
+    now_ms, arrivals = 0.0, []
+    for further, later, ticks, source, after_ms in sent:
+        number, at, now_ms = number + further, at + int(later * FRAME), now_ms + after_ms
+        payload = len(arrivals).to_bytes(4, "big")
+        arrivals.append((now_ms, Packet(source, number & 0xFFFF, at & 0xFFFFFFFF, ticks, payload)))
+    short, long = JitterBuffer(RATE_HZ), WithoutShortcut(RATE_HZ)
+    assert run(arrivals, short) == run(arrivals, long)
+    assert short.counts == long.counts
+    assert short.position == long.position
+    assert short._stream == long._stream
+
+
 @settings(max_examples=100, deadline=None)
 @given(Path, st.integers(0, 65_535), st.integers(0, 2**32 - 1))
 def test_whatever_a_path_does_the_sound_is_in_order_and_lasts_as_long(fates, first: int, start: int):
