@@ -150,7 +150,10 @@ class Worker:
             raise DispatchError(f"the room's server cannot be used: {error}") from None
 
     async def _call(self, peer: Peer, conversation: Conversation, outbox: Outbox) -> None:
-        self._watch_emptiness(peer, conversation)
+        for remote in peer.remote_peers.values():
+            if not self._is_agent(remote):
+                conversation.joined(remote.id)
+        self._watch_emptiness(conversation)
         async with asyncio.TaskGroup() as tasks:
             delivery = tasks.create_task(outbox.run())
             hearing = self._hearing = self._new_hearing(tasks, conversation, outbox)
@@ -185,11 +188,14 @@ class Worker:
             match event:
                 case PeerJoined(remote):
                     outbox.send_to(remote.id, self._hello())
-                    self._watch_emptiness(peer, conversation)
+                    if not self._is_agent(remote):
+                        conversation.joined(remote.id)
+                    self._watch_emptiness(conversation)
                 case TrackAdded(remote, track, stream_id):
                     if stream_id == VOICE_STREAM_ID:
                         self._voices.add(remote.id)
-                        self._watch_emptiness(peer, conversation)
+                        conversation.left(remote.id)
+                        self._watch_emptiness(conversation)
                     elif track.kind == "audio" and not self._is_agent(remote):
                         hearing.add(remote.id, track)
                 case TrackEnded(remote, track):
@@ -199,10 +205,11 @@ class Worker:
                     if not hearing.has_track(remote.id) and not self._is_agent(remote):
                         self._greet(conversation)
                 case PeerLeft(remote):
+                    conversation.left(remote.id)
                     hearing.left(remote.id)
                     self._chat.pop(remote.id, None)
                     self._voices.discard(remote.id)
-                    self._watch_emptiness(peer, conversation)
+                    self._watch_emptiness(conversation)
                 case DataReceived(sender_id, data) if sender_id in peer.remote_peers:
                     self._data(sender_id, data, conversation, outbox)
                 case FatalError(code, message):
@@ -243,13 +250,13 @@ class Worker:
         # A publishable key says nothing of roles; there an agent is known by its voice.
         return (remote.metadata or {}).get("role") == ROLE_AGENT or remote.id in self._voices
 
-    def _watch_emptiness(self, peer: Peer, conversation: Conversation) -> None:
+    def _watch_emptiness(self, conversation: Conversation) -> None:
         """The agent leaves a room in which nobody but agents has been for a while; who comes before that
         is somebody else, who is greeted and hears nothing of what was said before."""
         if self._empty_timer:
             self._empty_timer.cancel()
             self._empty_timer = None
-        if all(self._is_agent(remote) for remote in peer.remote_peers.values()):
+        if conversation.alone:
             self._greeted = False
             conversation.forget()
             limit_s = self._persona.leave_after_empty_s

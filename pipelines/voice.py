@@ -12,6 +12,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from types import TracebackType
 
 from prometheus_client import Histogram
@@ -55,6 +56,15 @@ AUDIO_GRACE_MS = 150.0
 _QUESTION = re.compile(r"[?？][^\w?？]*$")
 
 
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """A reply, and the dialogue it belongs to."""
+
+    reply: Reply
+    task: asyncio.Task[None]
+    dialogue: Dialogue
+
+
 class Conversation:
     """`async with Conversation(...)`: every task of it ends with the block.
 
@@ -84,10 +94,12 @@ class Conversation:
         after_ms = persona.filler_after_ms
         self._fillers = Fillers(persona.fillers, after_ms=after_ms) if after_ms is not None else None
         self._rehearsal: asyncio.Task[None] | None = None
-        self._dialogue = Dialogue(persona.instructions, max_messages=persona.max_messages)
+        self._dialogue = self._new_dialogue()
+        #: Callers known to be in the room, whether they are heard or not.
+        self._present: set[str] = set()
         self._listeners: dict[str, Listener] = {}
         self._played = PlayedLevels()
-        self._replies: dict[str, tuple[Reply, asyncio.Task[None]]] = {}
+        self._replies: dict[str, _UnderWay] = {}
         self._timeline = Timeline()
         self._state: State | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -115,9 +127,9 @@ class Conversation:
         self._playout.on_played = None
         self._listeners.clear()
         self._hearing.close_all()
-        for reply, task in list(self._replies.values()):
-            task.cancel()
-            _log.debug("reply %s ended with the call", reply.id)
+        for under_way in list(self._replies.values()):
+            under_way.task.cancel()
+            _log.debug("reply %s ended with the call", under_way.reply.id)
         if self._timer:
             self._timer.cancel()
         if self._rehearsal:
@@ -126,8 +138,23 @@ class Conversation:
 
     # ---- who is there
 
+    def joined(self, peer: str) -> None:
+        """`peer` is in the room and hears the agent, with or without a microphone. Idempotent."""
+        self._present.add(peer)
+
+    def left(self, peer: str) -> None:
+        """`peer` is out of the room: what they said last ends there. Idempotent."""
+        self._present.discard(peer)
+        self._listeners.pop(peer, None)
+        self._handle(ev.CallerLeft(peer, alone=self.alone))
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is nobody who could hear the agent."""
+        return not self._present and not self._listeners
+
     async def hear(self, peer: str, audio: AsyncIterator[Samples]) -> None:
-        """Listen to `peer` until `audio` (16 kHz mono blocks of any size) ends or the caller is removed."""
+        """Listen to `peer` until `audio` (16 kHz mono blocks of any size) ends or the caller has left."""
 
         def on_event(event: SpeechEvent) -> None:
             # A track that was replaced has nothing more to say, not even that it fell silent.
@@ -150,12 +177,9 @@ class Conversation:
             await listener.run(audio)
         finally:
             if self._listeners.get(peer) is listener:
-                self.remove_caller(peer)
-
-    def remove_caller(self, peer: str) -> None:
-        """`peer` is gone. Idempotent."""
-        if self._listeners.pop(peer, None):
-            self._handle(ev.CallerLeft(peer, alone=not self._listeners))
+                del self._listeners[peer]
+                # Whoever is still in the room goes on listening to the agent.
+                self._handle(ev.CallerLeft(peer, alone=self.alone))
 
     def typed(self, peer: str, text: str) -> None:
         """`peer` wrote `text`; answered like speech."""
@@ -167,8 +191,12 @@ class Conversation:
             self._handle(ev.Typed(peer, text))
 
     def forget(self) -> None:
-        """Start the dialogue anew: the people who said it are gone."""
-        self._dialogue = Dialogue(self._persona.instructions, max_messages=self._persona.max_messages)
+        """Stop talking and start the dialogue anew: the people who said it are gone."""
+        self._handle(ev.CallerLeft("", alone=True))
+        self._dialogue = self._new_dialogue()
+
+    def _new_dialogue(self) -> Dialogue:
+        return Dialogue(self._persona.instructions, max_messages=self._persona.max_messages)
 
     def greet(self) -> None:
         """Say the persona's greeting, unless it has none or somebody is speaking already."""
@@ -266,9 +294,9 @@ class Conversation:
                 self._prepare(reply, fixed_text(self._announcement(what)), asyncio.Event())
             case ev.Speak(reply):
                 self._mark_step(Step.RELEASED)
-                self._replies[reply][0].gate.set()
+                self._replies[reply].reply.gate.set()
             case ev.Hold(reply):
-                self._replies[reply][0].gate.clear()
+                self._replies[reply].reply.gate.clear()
             case ev.Duck():
                 self._playout.gain_db = self._options.duck_db
             case ev.Pause():
@@ -323,15 +351,16 @@ class Conversation:
             fillers=fillers,
             on_filler=self._filled,
         )
-        self._replies[reply_id] = (reply, self._tasks.create_task(self._run_reply(reply)))
+        task = self._tasks.create_task(self._run_reply(reply, self._dialogue))
+        self._replies[reply_id] = _UnderWay(reply, task, self._dialogue)
 
-    async def _run_reply(self, reply: Reply) -> None:
+    async def _run_reply(self, reply: Reply, dialogue: Dialogue) -> None:
         await reply.run()
         del self._replies[reply.id]
         if reply.audible:
             # Nobody stopped it. Where sound reached nobody (a caller who only reads, or is connecting still),
             # the caption was the answer.
-            self._dialogue.agent_said(reply.text, interrupted=False)
+            dialogue.agent_said(reply.text, interrupted=False)
             self._report(Caption("agent", "", reply.id, reply.text, final=True))
         self._handle(ev.ReplyDone(reply.id, asks=bool(_QUESTION.search(reply.text))))
 
@@ -353,15 +382,16 @@ class Conversation:
         self._report(Caption("agent", "", reply, text, final=False))
 
     def _cancel(self, reply_id: str) -> None:
-        reply, task = self._replies.pop(reply_id)
+        under_way = self._replies.pop(reply_id)
+        reply = under_way.reply
         if reply.audible:
             # Heard first: clearing may let the playout forget where it was.
             heard, cut = reply.heard(), reply.cut
             self._playout.clear()
             self._full_level()
-            self._dialogue.agent_said(heard, interrupted=cut)
+            under_way.dialogue.agent_said(heard, interrupted=cut)
             self._report(Caption("agent", "", reply_id, heard, final=True, interrupted=cut))
-        task.cancel()
+        under_way.task.cancel()
 
     def _full_level(self) -> None:
         self._playout.gain_db = 0.0

@@ -153,12 +153,13 @@ async def test_what_strangers_said_is_forgotten_with_them(engines: Engines) -> N
         asked.llm = OpenAIEngine(LlmOptions(base_url=server.url, model="echo"), reason="under test")
 
         async def write(one: Caller, text: str) -> str:
-            """What the model was told when it was asked for the answer."""
+            """What the model was told when it was asked for the answer, which begins to sound."""
             await one.until(type="agent.hello")
             before = len(server.requests)
             await one.peer.send({"type": "chat", "text": text})
             while len(server.requests) == before:
                 await asyncio.sleep(0.02)
+            await one.until(type="agent.state", state="speaking")
             return str(server.requests[-1]["messages"])
 
         async with service(asked) as (_, client):
@@ -170,7 +171,7 @@ async def test_what_strangers_said_is_forgotten_with_them(engines: Engines) -> N
             while "Ada" in told:
                 async with writer(client, "lobby") as bob:
                     told = await write(bob, "who am I")
-            assert "who am I" in told
+            assert [m["role"] for m in server.requests[-1]["messages"]] == ["system", "user"]
         await asked.llm.close()
 
 

@@ -72,8 +72,13 @@ class Line:
 class Call:
     """A conversation with one caller, and everything it reported."""
 
-    def __init__(self, conversation: Conversation, reports: list[Report], news: asyncio.Event) -> None:
+    hearing: asyncio.Task[None]
+
+    def __init__(
+        self, conversation: Conversation, playout: AudioSource, reports: list[Report], news: asyncio.Event
+    ) -> None:
         self.conversation = conversation
+        self.playout = playout
         self.reports = reports
         self.line = Line()
         self._news = news
@@ -120,12 +125,12 @@ async def call(engines: Engines, persona: Persona = PERSONA, **parts: object) ->
             report=report,
         ) as conversation,
     ):
-        one = Call(conversation, reports, news)
+        one = Call(conversation, playout, reports, news)
         loudspeaker = tasks.create_task(play(playout.new_track()))
-        hearing = tasks.create_task(conversation.hear("ann", one.line.audio()))
+        one.hearing = tasks.create_task(conversation.hear("ann", one.line.audio()))
         yield one
         one.line.hang_up()
-        await hearing
+        await one.hearing
         loudspeaker.cancel()
 
 
@@ -331,6 +336,41 @@ async def test_a_forgotten_dialogue_is_gone(engines: Engines) -> None:
         one.conversation.typed("bob", "Hello")
         await one.answered(2)
         assert [m.content for m in llm.asked[1][1:]] == ["Hello"]
+
+
+async def test_a_reply_that_sounds_when_its_dialogue_is_forgotten_is_forgotten_with_it(
+    engines: Engines,
+) -> None:
+    llm = Echo("Your account holds nine hundred euros. " * 20)
+    async with call(engines, llm=llm) as one:
+        one.conversation.typed("ann", "What is on my account?")
+        await one.until(lambda: State.SPEAKING in one.states)
+        while one.playout.played_ms < 500:
+            await asyncio.sleep(0.01)
+        one.conversation.forget()
+        assert one.finals("agent")[0].interrupted
+        assert one.conversation.state is State.LISTENING
+        one.conversation.typed("zoe", "Hello")
+        await one.until(lambda: len(llm.asked) == 2)
+        assert llm.asked[1][1:] == [Message("user", "Hello")], "nothing is told, and nothing was interrupted"
+
+
+async def test_who_is_in_the_room_without_a_microphone_is_answered_to_the_end(engines: Engines) -> None:
+    async with call(engines, llm=Echo("one two three four five six seven.")) as one:
+        one.conversation.joined("ann")
+        one.conversation.joined("bob")
+        one.conversation.typed("bob", "count")
+        await one.until(lambda: State.SPEAKING in one.states)
+        one.line.hang_up()
+        await one.hearing
+        one.conversation.left("ann")
+        assert not one.conversation.alone
+        assert not (await one.answered()).interrupted
+        one.conversation.typed("bob", "once more")
+        await one.until(lambda: one.states[-1] is State.SPEAKING)
+        one.conversation.left("bob")
+        assert one.states[-1] is State.LISTENING
+        assert one.conversation.alone
 
 
 class BrokenVoice:
