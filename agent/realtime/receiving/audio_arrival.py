@@ -6,12 +6,12 @@ import asyncio
 from dataclasses import replace
 
 from aiortc import RTCRtpCodecParameters
-from aiortc.rtp import RtpPacket
 from prometheus_client import Counter
 
 from agent.realtime.receiving.decoding import clock_hz, packet_ticks
 from agent.realtime.receiving.jitter import Counts, JitterBuffer, Packet, Piece
 from agent.realtime.receiving.received_audio import ReceivedAudio
+from agent.realtime.receiving.rtp_header import Rtp
 
 PACKETS = Counter(
     "voice_agent_received_audio_packets_total",
@@ -45,7 +45,7 @@ class AudioArrival:
         self._timer: asyncio.TimerHandle | None = None
         self._due_ms: float | None = None
 
-    def packet(self, packet: RtpPacket, codec: RTCRtpCodecParameters) -> None:
+    def packet(self, packet: Rtp, codec: RTCRtpCodecParameters) -> None:
         """A packet is here."""
         now_ms = self._now_ms()
         buffer = self._buffer_for(codec)

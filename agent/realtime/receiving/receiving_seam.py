@@ -9,14 +9,15 @@ import asyncio
 from typing import Any
 
 import pylibsrtp
-from aiortc import rtp
+from aiortc import clock, rtp
 from aiortc.rtcdtlstransport import State
 from aiortc.rtcrtpparameters import RTCRtpReceiveParameters
+from aiortc.rtcrtpreceiver import StreamStatistics
 from prometheus_client import Counter
 
 from agent.realtime.receiving.audio_arrival import AudioArrival
 from agent.realtime.receiving.received_audio import ReceivedAudio
-from agent.realtime.sending.sending_seam import in_one_go
+from agent.realtime.receiving.rtp_header import RtpSound, parse
 
 REFUSED = Counter(
     "voice_agent_received_packets_refused_total",
@@ -37,7 +38,7 @@ class Ears:
 
     aiortc's buffer holds back four packets for a loudspeaker that must never run dry, 80 ms in which the
     agent could have begun to think. After one lost packet it jams, and it is 300 ms for the rest of the call;
-    nothing is put in the place of what was lost; and every track has a thread. What aiortc keeps: parsing,
+    nothing is put in the place of what was lost; and every track has a thread. What aiortc keeps:
     statistics, reports to the sender.
     """
 
@@ -55,6 +56,20 @@ class Ears:
         codec = self._receiver._RTCRtpReceiver__codecs[packet.payload_type]
         self.arrival.packet(packet, codec)
         return False, None
+
+    def hear(self, sound: RtpSound, payload_type: int) -> None:
+        """A packet that the receiver has not seen: with it goes what it keeps about sources of sound."""
+        receiver = self._receiver
+        if not receiver._enabled:
+            return
+        codec = receiver._RTCRtpReceiver__codecs[payload_type]
+        receiver._RTCRtpReceiver__active_ssrc[sound.ssrc] = clock.current_datetime()
+        statistics = receiver._RTCRtpReceiver__remote_streams.get(sound.ssrc)
+        if statistics is None:
+            statistics = StreamStatistics(codec.clockRate)
+            receiver._RTCRtpReceiver__remote_streams[sound.ssrc] = statistics
+        statistics.add(sound)
+        self.arrival.packet(sound, codec)
 
     async def _receive(self, parameters: RTCRtpReceiveParameters) -> None:
         """As aiortc's, without the decoder thread."""
@@ -79,11 +94,11 @@ class _Shortcut:
     """The way of packets of sound from the socket to their `Ears`, without a stop.
 
     aiortc puts whatever comes into a queue, from which a task fetches it: one more turn of the event loop for
-    each packet, a seventh of what receiving costs. It still gets all the rest that way: handshakes, data,
-    reports, pictures, sources it has not assigned to a receiver yet, and whatever comes while there is
-    something in the queue, so that the order is kept. What it does to a packet of sound is done here in the
-    same way and by the same means: counting, decryption, parsing, and `_handle_rtp_packet`, which keeps the
-    statistics that reports are made from.
+    each packet. It still gets all the rest that way: handshakes, data, reports, pictures, sources it has not
+    assigned to a receiver yet, and whatever comes while there is something in the queue, so that the order is
+    kept. What counts of what it does to a packet of sound is done here in the same way and by the same means:
+    counting, decryption, and the statistics that reports are made from. The rest is for pictures (estimates
+    of the bit rate, requests to send again) or for header extensions, which nobody reads.
     """
 
     def __init__(self, dtls: Any, connection: Any) -> None:
@@ -108,24 +123,22 @@ class _Shortcut:
             # Either would end aiortc's task, and with it the connection.
             REFUSED.inc()
             return
-        receiver = self._receiver_of(data)
-        if receiver is None:
+        ears = self._ears_of(data)
+        if ears is None:
             self._enqueue(data, component)
             return
         dtls = self._dtls
         dtls._RTCDtlsTransport__rx_bytes += len(data)
         dtls._RTCDtlsTransport__rx_packets += 1
         try:
-            opened = dtls._rx_srtp.unprotect(data)
-            packet = rtp.RtpPacket.parse(opened, dtls._rtp_header_extensions_map)
+            sound = parse(dtls._rx_srtp.unprotect(data))
         except (pylibsrtp.Error, ValueError):
             REFUSED.inc()
             return
-        # When it came is of use for pictures only.
-        in_one_go(receiver._handle_rtp_packet(packet, arrival_time_ms=0))
+        ears.hear(sound, data[1] & 0x7F)
 
-    def _receiver_of(self, data: bytes) -> Any:
-        """The receiver of sound that `data` can be handed to at once; None if there is none."""
+    def _ears_of(self, data: bytes) -> Ears | None:
+        """Those that `data` can be handed to at once; None if there are none."""
         dtls: Any = self._dtls
         if not 127 < data[0] < 192 or len(data) < rtp.RTP_HEADER_LENGTH or rtp.is_rtcp(data):
             return None
@@ -135,4 +148,5 @@ class _Shortcut:
         receiver = router.ssrc_table.get(int.from_bytes(data[8:12], "big"))
         if receiver is None or receiver not in router.payload_type_table.get(data[1] & 0x7F, ()):
             return None
-        return receiver if isinstance(receiver._RTCRtpReceiver__jitter_buffer, Ears) else None
+        ears = receiver._RTCRtpReceiver__jitter_buffer
+        return ears if isinstance(ears, Ears) else None

@@ -153,7 +153,7 @@ class Mouth:
         head = _HEADER.pack(
             first, is_start << 7 | self._payload_type, self._sequence, timestamp, sender._ssrc
         )
-        in_one_go(sender.transport._send_rtp(head + extensions + payload))
+        _in_one_go(sender.transport._send_rtp(head + extensions + payload))
         self._sequence = (self._sequence + 1) & 0xFFFF
         # What its reports say.
         sender._RTCRtpSender__ntp_timestamp = int((time.time() + _NTP_EPOCH_S) * (1 << 32))
@@ -229,11 +229,11 @@ def audio_level_dbov(frame: av.AudioFrame) -> int:
     return level_dbov(np.frombuffer(memoryview(frame.planes[0]), np.int16))
 
 
-def in_one_go(sending: Coroutine[Any, Any, None]) -> None:
-    """Run what is a coroutine but waits for nothing. `RuntimeError` if it does, as a new aiortc might."""
+def _in_one_go(sending: Coroutine[Any, Any, None]) -> None:
+    """Run what is a coroutine but waits for nothing: sockets take a datagram or lose it."""
     try:
         sending.send(None)
     except StopIteration:
         return
     sending.close()
-    raise RuntimeError("aiortc waited for something while it handled a packet")
+    raise RuntimeError("aiortc waited for something while it sent a packet")

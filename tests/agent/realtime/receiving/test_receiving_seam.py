@@ -91,6 +91,8 @@ async def test_what_took_the_shortcut_is_counted_as_ever():
         assert after.bytesReceived >= octets + sum(map(len, path.packets[:20]))
         inbound = await path.stats("inbound-rtp")
         assert (inbound.packetsReceived, inbound.packetsLost) == (path.track.counts.received, 0)
+        (source,) = path.pc.getReceivers()[0].getSynchronizationSources()
+        assert source.source == inbound.ssrc
 
 
 async def test_nothing_overtakes_what_waits():
