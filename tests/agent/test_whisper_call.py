@@ -35,9 +35,9 @@ def chat() -> Iterator[ChatServer]:
 
 @pytest.mark.alone
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.network)])
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.network)])
 async def test_every_recorded_caller_is_understood_and_answered(chat: ChatServer, every: int) -> None:
-    """Of the recordings every fourth one each day, and all of them with the bad networks."""
+    """Of the recordings every seventh one each day, and all of them with the bad networks."""
     if not (MODELS / "whisper-mini-en").is_dir() or not (AUDIO / "callers.json").is_file():
         pytest.skip(
             f"no whisper-mini-en in {MODELS} or no callers.json in {AUDIO}: "

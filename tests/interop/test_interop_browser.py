@@ -67,7 +67,7 @@ async def test_one_that_only_listens_hears_and_knows_what(
         assert (heard["streams"], heard["metadata"]) == ([f"{our_id}-voice"], {"role": "test"})
 
 
-@roles
+@slow_roles
 async def test_one_that_only_listens_is_us(start_hub: StartHub, js: OpenSide, our_id: str) -> None:
     async with start_hub() as hub, ours(hub, our_id) as we, js(hub, "caller", HZ[1]) as they:
         await we.hears(they)
@@ -81,7 +81,7 @@ async def test_leaving_and_returning(start_hub: StartHub, js: OpenSide, our_id: 
         await leave_and_return(hub, *((ours, js) if we_stay else (js, ours)), our_id)
 
 
-@roles
+@slow_roles
 async def test_we_lose_the_server(start_hub: StartHub, js: OpenSide, our_id: str) -> None:
     async with start_hub() as hub, Cable(hub.port) as cable:
         tied = functools.partial(ours, url=cable.url)
@@ -89,7 +89,7 @@ async def test_we_lose_the_server(start_hub: StartHub, js: OpenSide, our_id: str
             await come_back_from_a_lost_server(cable, we, they)
 
 
-@roles
+@slow_roles
 async def test_they_lose_the_server(start_hub: StartHub, js: OpenSide, our_id: str) -> None:
     async with start_hub() as hub, Cable(hub.port) as cable:
         tied = functools.partial(js, url=cable.url)

@@ -79,7 +79,7 @@ async def test_leaving_and_returning(hub: RunningHub, page: OpenSide, partner: O
 
 
 @slow_partners
-@roles
+@slow_roles
 async def test_the_page_loses_the_server(
     hub: RunningHub, page: OpenSide, partner: OpenSide, our_id: str
 ) -> None:

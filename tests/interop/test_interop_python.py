@@ -45,7 +45,7 @@ async def test_one_that_only_listens_hears(hub: RunningHub, our_id: str) -> None
         assert they.tracks == [(our_id, [f"{our_id}-voice"], {"role": "test"})]
 
 
-@roles
+@slow_roles
 async def test_one_that_only_listens_is_us(hub: RunningHub, our_id: str) -> None:
     async with ours(hub, our_id) as we, vendor_python(hub, "caller", HZ[1]) as they:
         await we.hears(they)
@@ -59,7 +59,7 @@ async def test_leaving_and_returning(hub: RunningHub, our_id: str, swapped: bool
     await leave_and_return(hub, stays, comes, our_id)
 
 
-@roles
+@slow_roles
 async def test_we_lose_the_server(hub: RunningHub, our_id: str) -> None:
     async with Cable(hub.port) as cable:
         tied = functools.partial(ours, url=cable.url)
@@ -67,7 +67,7 @@ async def test_we_lose_the_server(hub: RunningHub, our_id: str) -> None:
             await come_back_from_a_lost_server(cable, we, they)
 
 
-@roles
+@slow_roles
 async def test_they_lose_the_server(hub: RunningHub, our_id: str) -> None:
     async with Cable(hub.port) as cable:
         tied = functools.partial(vendor_python, url=cable.url)
@@ -87,12 +87,13 @@ async def test_publishable_keys_and_another_id_after_each_drop(start_hub: StartH
 
 
 @slow_roles
+@pytest.mark.network
 async def test_our_path_is_lost(hub: RunningHub, our_id: str) -> None:
     async with both(hub, ours, vendor_python, (our_id, "caller")) as (we, they):
         await come_back_from_a_lost_path(we, they)
 
 
-@roles
+@slow_roles
 async def test_their_path_is_lost(hub: RunningHub, our_id: str) -> None:
     async with both(hub, ours, vendor_python, (our_id, "caller")) as (we, they):
         await come_back_from_a_lost_path(they, we)
