@@ -1,4 +1,4 @@
-"""Every reach into aiortc's private parts but those in `ice_seam`, `sending_seam` and `receiving_seam`.
+"""Every reach into aiortc's private parts but those in the other modules called ``..._seam``.
 
 Checked with aiortc 1.16; tests/agent/realtime/connections/test_aiortc_seam.py guards it. Each function says
 what it needs it for and what goes wrong without it.
@@ -25,6 +25,7 @@ from prometheus_client import Counter
 from agent.realtime import opus
 from agent.realtime.receiving.received_audio import DROPPED_FRAMES, ReceivedAudio
 from agent.realtime.receiving.receiving_seam import Ears, arrival_of
+from agent.realtime.receiving.source_seam import Sources, keep_reporting
 
 #: Decoded pictures kept for a slow reader. They are large, and only the newest are of use.
 MAX_WAITING_PICTURES = 3
@@ -88,10 +89,21 @@ def prepare_received_track(pc: RTCPeerConnection, track: MediaStreamTrack) -> Me
     """
     receiver: Any = next(t.receiver for t in pc.getTransceivers() if t.receiver.track is track)
     receiver._handle_rtcp_packet = _all_but_goodbyes(receiver._handle_rtcp_packet)
+    keep_reporting(receiver)
     if track.kind == "audio":
         return Ears(receiver).track
     receiver.track._queue = _NewestFrames(MAX_WAITING_PICTURES)
     return track
+
+
+def guard_sources(pc: RTCPeerConnection) -> None:
+    """Bound what is remembered of whom the other side sends as; see `Sources`. Idempotent.
+
+    For every connection: one that receives nothing decrypts what comes all the same.
+    """
+    transports: Any = getattr(pc, "_RTCPeerConnection__dtlsTransports")  # noqa: B009 (mypy knows the class)
+    for transport in transports:
+        Sources.of(transport)
 
 
 def end_received_track(track: MediaStreamTrack) -> None:

@@ -235,6 +235,7 @@ class Connection:
         plain, names = split_names(text)
         await self._pc.setRemoteDescription(RTCSessionDescription(plain, kind))
         aiortc_seam.guard_data(self._pc)
+        aiortc_seam.guard_sources(self._pc)
         self._channels.number_on(self._pc)
         self.remote_ufrag = sdp.ice_ufrag(text)
         await self._remote_candidates.described(plain, names)

@@ -1,4 +1,4 @@
-"""Every reach into the private parts of aiortc's receivers of sound; the others are in `aiortc_seam`.
+"""Every reach into the private parts of aiortc's receivers of sound but those in `source_seam`.
 
 Checked with aiortc 1.16 and aioice 0.13; tests/agent/realtime/receiving/test_receiving_seam.py guards it.
 """
@@ -18,6 +18,7 @@ from prometheus_client import Counter
 from agent.realtime.receiving.audio_arrival import AudioArrival
 from agent.realtime.receiving.received_audio import ReceivedAudio
 from agent.realtime.receiving.rtp_header import RtpSound, parse
+from agent.realtime.receiving.source_seam import Sources
 
 REFUSED = Counter(
     "voice_agent_received_packets_refused_total",
@@ -72,9 +73,12 @@ class Ears:
         self.arrival.packet(sound, codec)
 
     async def _receive(self, parameters: RTCRtpReceiveParameters) -> None:
-        """As aiortc's, without the decoder thread."""
+        """As aiortc's, without the decoder thread; and what a later description announces is heard, too."""
         receiver = self._receiver
+        sources = Sources.of(receiver.transport)
         if receiver._RTCRtpReceiver__started:
+            for source in {encoding.ssrc for encoding in parameters.encodings}:
+                sources.assign(source, receiver)
             return
         for codec in parameters.codecs:
             receiver._RTCRtpReceiver__codecs[codec.payloadType] = codec

@@ -9,13 +9,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aioice.mdns
+import numpy as np
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from agent.realtime.negotiation import sdp, signals
 from agent.realtime.negotiation.signals import Candidate
 from tests.agent.hub.hub_parts import Raw, client, metric, token
+from tests.agent.realtime.opus_parts import FRAME
 from tests.agent.realtime.peer_parts import Participant, participant
+from tests.agent.realtime.sending_parts import Frames
 from tests.conftest import RunningHub
 
 #: Sorts above alice, who therefore waits for its offer.
@@ -188,3 +191,28 @@ async def test_offers_without_end(hub: RunningHub) -> None:
             answers += 1
         assert answers + metric("voice_agent_offers_dropped_total") - dropped == 61
         assert answers <= 20
+
+
+async def test_sound_under_numbers_without_end(hub: RunningHub) -> None:
+    """It is heard as far as there is room, and the connection can be closed in time."""
+    timeouts = metric("voice_agent_connection_close_timeouts_total")
+    forgotten = metric("voice_agent_received_sources_forgotten_total")
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    sender = pc.addTrack(Frames(np.zeros((1, FRAME), np.int16)))
+    announced = sender._ssrc
+    await pc.setLocalDescription(await pc.createOffer())
+    try:
+        async with alice_and_a_stranger(hub) as (alice, stranger):
+            await stranger.say(signals.description("offer", pc.localDescription.sdp))
+            await pc.setRemoteDescription(RTCSessionDescription(await stranger.answered(), "answer"))
+            await alice.connected_to(STRANGER)
+            while metric("voice_agent_received_sources_forgotten_total") < forgotten + 200:
+                sender._ssrc += 1
+                await asyncio.sleep(0.005)
+            sender._ssrc = announced
+            # A report comes all the same.
+            while not any(stats.type == "remote-inbound-rtp" for stats in (await pc.getStats()).values()):
+                await asyncio.sleep(0.01)
+        assert metric("voice_agent_connection_close_timeouts_total") == timeouts
+    finally:
+        await pc.close()
