@@ -133,6 +133,8 @@ def _detect(model: WhisperModel, encoded: Any) -> str:
 def _decode(
     model: WhisperModel, encoded: Any, tokenizer: Tokenizer, max_tokens: int, beam_size: int
 ) -> _Decoded:
+    # With timestamps, as faster-whisper decodes by default, no fewer recordings are misheard, and every one
+    # costs two more tokens.
     prompt = model.get_prompt(tokenizer, [], without_timestamps=True)
     # No second tries at higher temperatures: they cost up to five times the time and invent more.
     result = model.model.generate(

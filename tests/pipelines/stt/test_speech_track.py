@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pipelines.audio import SPEECH_RATE_HZ, Samples
 from pipelines.stt.speech_track import MAX_PIECE_SAMPLES, MIN_PIECE_SAMPLES, Span, SpeechTrack, pieces
+from pipelines.vad import WINDOW_SAMPLES
 
 Recording = Callable[[str], Samples]
 
@@ -46,6 +47,32 @@ def test_one_word_is_speech(recording: Recording, word: str) -> None:
     track = SpeechTrack()
     track.feed(recording(f"callers/{word}.wav"))
     assert track.end - (track.start or 0) > SPEECH_RATE_HZ // 10
+
+
+@pytest.mark.parametrize(("noise", "before"), [("car_horn", 6736), ("ringing_phone", 6656)])
+def test_noise_that_is_taken_for_speech_once_is_none(recording: Recording, noise: str, before: int) -> None:
+    """With so many samples before it, one window of it is more likely speech than not."""
+    quiet = np.random.default_rng(0).normal(0, 2e-4, before).astype(np.float32)
+    track = SpeechTrack()
+    taken = []
+    for window in np.split(
+        np.concatenate([quiet, recording(f"noise/{noise}.wav")])[: 93 * WINDOW_SAMPLES], 93
+    ):
+        track.feed(window)
+        taken.append(track.speaking)
+    assert sum(taken) == 1
+    assert (track.start, track.end) == (None, 0)
+
+
+def test_speech_begins_with_the_first_of_the_windows_it_takes(recording: Recording) -> None:
+    track = SpeechTrack()
+    speaking_since = None
+    for window in np.split(recording("callers/yes.wav")[: 20 * WINDOW_SAMPLES], 20):
+        track.feed(window)
+        if track.speaking and speaking_since is None:
+            speaking_since = track.silence - WINDOW_SAMPLES
+            assert track.start is None
+    assert track.start == speaking_since
 
 
 def test_what_fits_is_not_cut() -> None:
