@@ -64,8 +64,23 @@ def elsewhere(sample: Sample) -> Iterator[Sample]:
     for pace in (0.93, 1.07):
         at = np.arange(0, len(audio) - 1, pace)
         yield Sample(np.interp(at, np.arange(len(audio)), audio).astype(np.float32), sample.text)
-    yield Sample(between(audio, *TELEPHONE_HZ), sample.text)
+    yield Sample(on_telephone(audio), sample.text)
     yield Sample(audio / 4, sample.text)
+
+
+def on_telephone(audio: Samples) -> Samples:
+    """Between slopes of the fourth order, coded as G.711 does (µ-law).
+
+    A brick wall at 300 Hz is what no line has: it takes the pitch of a low voice away altogether, and with it
+    what voice activity detection knows a voice by.
+    """
+    low_hz, high_hz = TELEPHONE_HZ
+    hz = np.maximum(1, np.fft.rfftfreq(len(audio), 1 / SPEECH_RATE_HZ))
+    gain = 1 / np.sqrt((1 + (low_hz / hz) ** 8) * (1 + (hz / high_hz) ** 8))
+    line = np.fft.irfft(np.fft.rfft(audio) * gain, len(audio))
+    code = np.round(127 * np.sign(line) * np.log1p(255 * np.minimum(1, np.abs(line))) / np.log(256))
+    coded = np.sign(code) * (256 ** (np.abs(code) / 127) - 1) / 255
+    return coded.astype(np.float32)
 
 
 def between(audio: Samples, low_hz: float, high_hz: float) -> Samples:
