@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import av
 from prometheus_client import Counter
 
-from agent.realtime.sending.relay import Frame, RelayFanout, Shaper
+from agent.realtime.sending.relay import MAX_LATE_S, Frame, RelayFanout, Shaper
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +31,6 @@ OPEN_S = 10.0
 READ_S = 5.0
 #: How long closing waits for the reading thread; it may be in the middle of a read.
 CLOSE_S = 1.0
-#: More than this behind, playing goes on from now instead of catching up.
-MAX_LATE_S = 0.5
 
 
 class MediaError(Exception):
@@ -106,6 +104,7 @@ class Media:
         for media_s, frame in self._frames():
             if not self._is_live:
                 now_s = time.monotonic()
+                # Far behind, playing goes on from now instead of catching up.
                 if begin_s is None or begin_s + media_s < now_s - MAX_LATE_S:
                     begin_s = now_s - media_s
                 if self._quit.wait(max(0.0, begin_s + media_s - now_s)):

@@ -164,9 +164,9 @@ class PlayoutBuffer:
 
 
 class Pacer:
-    """A grid of 20 ms on a monotonic clock that never answers a stall with a burst.
+    """A grid of 20 ms on a monotonic clock; after a stall no more than `max_late_s` of it comes at once.
 
-    Up to `max_late_s` behind is caught up, so that a slow moment does not shift the stream: receivers that
+    So much is caught up, so that a slow moment does not shift the stream: receivers that
     adapt to what they get hold as much in store once that has happened. Further behind, the frames whose time
     has passed are left out: what was to be said waits, and the grid stays where it is. It lies on multiples
     of `GRID_S`, so the second frame may come up to that much early.

@@ -25,6 +25,10 @@ DROPPED_FRAMES = Counter(
     "Frames of a track being sent that a connection fetched too late",
     ["kind"],
 )
+EARLY = Counter(
+    "voice_agent_relayed_early_seconds_total",
+    "Sound of tracks being sent that was left out because it ran ahead of time, as behind a stall",
+)
 FAILURES = Counter("voice_agent_relayed_track_failures_total", "Tracks being sent that raised when read")
 
 #: Frames that wait for one connection. A little old sound catches up; an old picture is worth nothing.
@@ -32,7 +36,10 @@ MAX_WAITING = {"audio": 8, "video": 1}
 
 TIME_BASE = Fraction(1, RATE_HZ)
 #: Sound that comes later than this follows a pause.
-MAX_LATE_SAMPLES = RATE_HZ // 5
+MAX_LATE_S = 0.2
+MAX_LATE_SAMPLES = int(MAX_LATE_S * RATE_HZ)
+#: What runs ahead of time by more is left out: at the other end as much would be in store from then on.
+MAX_EARLY_SAMPLES = RATE_HZ // 5
 
 Frame: TypeAlias = av.AudioFrame | av.VideoFrame
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
@@ -84,12 +91,17 @@ class Relay:
 
 
 class Shaper:
-    """Makes of any frames those that an encoder in the middle of a stream takes."""
+    """Makes of any frames those that an encoder in the middle of a stream takes, at their places in time.
+
+    Of what a track that stood still hands out at once afterwards, `MAX_EARLY_SAMPLES` are sent; the rest is
+    counted in ``voice_agent_relayed_early_seconds_total``.
+    """
 
     def __init__(self) -> None:
         self._resampler: av.AudioResampler | None = None
         self._format: tuple[str, str, int] | None = None
-        self._samples = int(time.monotonic() * RATE_HZ)
+        #: Where the next sound lies unless it comes later; the first one always does.
+        self._samples = 0
 
     def __call__(self, frame: Any) -> Iterator[Frame]:
         if isinstance(frame, av.AudioFrame):
@@ -102,6 +114,10 @@ class Shaper:
                 yield frame
 
     def _audio(self, frame: av.AudioFrame) -> Iterator[Frame]:
+        # A frame may be long, and is taken as a whole.
+        if self._samples > int(time.monotonic() * RATE_HZ) + MAX_EARLY_SAMPLES:
+            EARLY.inc(frame.samples / frame.sample_rate)
+            return
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._resampler is None or kind != self._format:
             self._format = kind

@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from fractions import Fraction
+from itertools import count
+from typing import Never
 
 import av
 import numpy as np
@@ -14,6 +16,7 @@ from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.rtp import RtpPacket, is_rtcp
 
 from agent.realtime.connections.connection_media import ConnectionMedia
+from agent.realtime.sending.encoding import FedTrack, Sink, SoundStream
 from agent.realtime.sending.playout import Pacer
 from agent.realtime.sending.sending_seam import Mouth
 from agent.realtime.sending.tracks import Outgoing, Sendable
@@ -118,18 +121,63 @@ def asking_for(description: str, fmtp: str) -> str:
     return "\r\n".join([*lines[: place + 1], f"a=fmtp:96 {fmtp}", *lines[place + 1 :]])
 
 
-class Frames(MediaStreamTrack):
-    """A track of somebody's own: these frames again and again, a few times as fast as real ones."""
+class Frames:
+    """A source for one connection: these frames again and again, a few times as fast as real ones."""
+
+    kind = "audio"
+
+    def __init__(self, frames: np.ndarray) -> None:
+        self._frames = frames
+
+    def new_track(self) -> MediaStreamTrack:
+        return _Hasty(self._frames)
+
+
+class _Hasty(FedTrack):
+    kind = "audio"
+
+    def __init__(self, frames: np.ndarray) -> None:
+        super().__init__()
+        self._frames = frames
+        self._feeding: asyncio.Task[None] | None = None
+
+    def feed(self, sink: Sink | None) -> None:
+        super().feed(sink)
+        if sink is not None and self._feeding is None:
+            self._feeding = asyncio.create_task(self._feed())
+
+    def stop(self) -> None:
+        super().stop()
+        if self._feeding is not None:
+            self._feeding.cancel()
+
+    async def recv(self) -> Never:
+        raise AssertionError("it is fed")
+
+    async def _feed(self) -> None:
+        stream = SoundStream()
+        for number in count():
+            if self.sink is not None:
+                samples = self._frames[number % len(self._frames)]
+                self.sink(stream.sound(samples, number * len(samples)))
+            await asyncio.sleep(0.004)
+
+
+class RealTime(MediaStreamTrack):
+    """A track of somebody's own: these frames again and again, as fast as they last."""
 
     kind = "audio"
 
     def __init__(self, frames: np.ndarray) -> None:
         super().__init__()
         self._frames = frames
+        self._pacer = Pacer()
         self.taken = 0
 
     async def due(self) -> None:
-        await asyncio.sleep(0.004)
+        """Wait until the next one may be taken."""
+        now_s = time.monotonic()
+        await asyncio.sleep(max(0.0, self._pacer.due_s(now_s) - now_s))
 
     async def recv(self) -> av.AudioFrame:
         await self.due()
@@ -139,15 +187,3 @@ class Frames(MediaStreamTrack):
         frame.pts = self.taken * len(samples)
         self.taken += 1
         return frame
-
-
-class RealTime(Frames):
-    """The same as fast as they last."""
-
-    def __init__(self, frames: np.ndarray) -> None:
-        super().__init__(frames)
-        self._pacer = Pacer()
-
-    async def due(self) -> None:
-        now_s = time.monotonic()
-        await asyncio.sleep(max(0.0, self._pacer.due_s(now_s) - now_s))

@@ -33,7 +33,7 @@ from agent.realtime.sending.tracks import OutgoingTrack
 from pipelines.audio import Pcm
 from tests.agent.realtime.connections.test_aiortc_seam import Noise, audio_frame, negotiate, new_connection
 from tests.agent.realtime.opus_parts import FRAME, voice
-from tests.agent.realtime.sending_parts import Frames, Prepare, plain, speaking
+from tests.agent.realtime.sending_parts import Frames, Prepare, RealTime, plain, speaking
 
 SPEECH = Pcm(voice(0.4), 48_000)
 SAID_FRAMES, SILENT_FRAMES = 20, 50
@@ -152,6 +152,32 @@ async def test_what_is_said_between_pauses_that_are_not_sent_is_heard_at_its_tim
         assert quiet.isdisjoint(range(1, SAID_FRAMES - 1))
 
 
+async def test_a_word_whose_first_packet_is_lost_is_heard_from_its_beginning():
+    """With silence that is not sent before it, in which one sign of life is lost, too."""
+    said = voice(0.4).reshape(-1, FRAME)
+    frames = np.concatenate([said, np.zeros((SILENT_FRAMES, FRAME), np.int16)])
+    fmtp = "usedtx=1;useinbandfec=1"
+    async with speaking(Frames(frames), fmtp=fmtp, prepare=aiortc_seam.prepare_received_track) as speaker:
+
+        def is_lost(number: int) -> bool:
+            speaker.mouth._loss.report(51)
+            packets = speaker.packets
+            is_second_sign = PAUSE_WITHOUT_BODY == packets[number].payload == packets[number - 1].payload
+            return number > 0 and (bool(packets[number].marker) or is_second_sign)
+
+        speaker.is_lost = is_lost
+        loud, place = set(), 0
+        while place < 4 * len(frames):
+            frame = await speaker.track.recv()
+            place = frame.pts // FRAME
+            if np.abs(frame.to_ndarray()).max() > 300:
+                loud.add(place)
+        for begins in range(len(frames), place - SAID_FRAMES, len(frames)):
+            assert set(range(begins, begins + SAID_FRAMES - 1)) <= loud
+        assert speaker.track.counts.skipped_ms == 0
+        assert speaker.track.counts.lost_ms >= 3 * 20
+
+
 async def test_a_receiver_that_wants_no_silence_gets_signs_of_life_and_the_beginnings_are_marked():
     frames = np.concatenate([voice(0.4).reshape(-1, FRAME), np.zeros((SILENT_FRAMES, FRAME), np.int16)])
     async with speaking(Frames(frames), fmtp="usedtx=1") as speaker:
@@ -184,7 +210,7 @@ async def test_who_gets_the_same_gets_it_encoded_once_and_one_that_fails_leaves_
 
 
 async def test_a_track_of_somebody_else_that_fails_ends_and_the_connection_can_be_closed():
-    track = Frames(np.zeros((5, FRAME), np.int16))
+    track = RealTime(np.zeros((5, FRAME), np.int16))
     failures = FAILURES._value.get()
     async with speaking(Broken(track)) as speaker:
         while FAILURES._value.get() == failures:
@@ -197,10 +223,10 @@ class Broken:
 
     kind = "audio"
 
-    def __init__(self, track: Frames) -> None:
+    def __init__(self, track: RealTime) -> None:
         self._track = track
 
-    def new_track(self) -> Frames:
+    def new_track(self) -> RealTime:
         async def due() -> None:
             raise ZeroDivisionError
 
