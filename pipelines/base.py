@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
+
+_log = logging.getLogger(__name__)
 
 EngineKind = Literal["stt", "llm", "tts"]
 #: Codes that are written differently for what engines take for the same.
@@ -60,3 +66,21 @@ class EngineUnavailableError(EngineError):
 
 class EngineBusyError(EngineError):
     """The engine's queue is full; the job was not accepted."""
+
+
+@contextmanager
+def guarded(engine: str) -> Iterator[None]:
+    """The boundary to an engine, which may be anybody's code: whatever it raises becomes an `EngineError`.
+
+    `engine` names it in the log, which gets the type and the place alone: the words of an exception may be
+    those of people. Whoever catches the `EngineError` counts it.
+    """
+    try:
+        yield
+    except EngineError:
+        raise
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        kind = type(error).__name__
+        _log.error("%s failed: %s at %s:%s", engine, kind, place.filename, place.lineno)
+        raise EngineError(f"{engine} failed ({kind})") from None

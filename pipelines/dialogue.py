@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pipelines.llm.base import Message
+from pipelines.llm.base import Message, ToolCall
 
 #: Marks where the agent was interrupted, in the dialogue and in captions.
 CUT = "…"
@@ -22,13 +22,30 @@ class _Line:
     cut: bool = False
 
 
+@dataclass(eq=False, slots=True)
+class _Errand:
+    """A tool call at the place where it began. Without an answer nothing is told of it yet."""
+
+    call: ToolCall
+    answer: str | None = None
+
+    @property
+    def messages(self) -> list[Message]:
+        if self.answer is None:
+            return []
+        return [
+            Message("assistant", "", tool_calls=(self.call,)),
+            Message("tool", self.answer, tool_call_id=self.call.id),
+        ]
+
+
 class Dialogue:
     """The messages of one call, bounded: the instructions stay, the oldest of the rest go first."""
 
     def __init__(self, instructions: str, *, max_messages: int) -> None:
         self._system = Message("system", instructions)
         self._max_messages = max_messages
-        self._lines: list[_Line] = []
+        self._lines: list[_Line | _Errand] = []
 
     def caller_said(self, peer: str, text: str) -> None:
         self._add(_Line(Message("user", text), peer))
@@ -38,10 +55,15 @@ class Dialogue:
         if text:
             self._add(_Line(Message("assistant", f"{text}{CUT}" if interrupted else text), cut=interrupted))
 
-    def tools_ran(self, messages: Iterable[Message]) -> None:
-        """An assistant message with its tool calls, and their answers."""
-        for message in messages:
-            self._add(_Line(message))
+    def tool_began(self, call: ToolCall) -> Callable[[str], None]:
+        """A tool is at work. Returns what takes its answer; until then the model is told nothing of it."""
+        errand = _Errand(call)
+        self._add(errand)
+
+        def answered(answer: str) -> None:
+            errand.answer = answer
+
+        return answered
 
     def messages(self, unaccepted: Iterable[tuple[str, str]] = ()) -> list[Message]:
         """The dialogue for the model, followed by what callers said that is not part of it yet.
@@ -49,31 +71,42 @@ class Dialogue:
         An answer that was cut off ends in `CUT`, and what cut it off says so (`Message.interrupts`). One
         person's sentences in a row are one message. People are told apart by name once there are two.
         """
+        return self.told(unaccepted)()
+
+    def told(self, unaccepted: Iterable[tuple[str, str]] = ()) -> Callable[[], list[Message]]:
+        """`messages` for later: what is said by now, with the answers that tools have given by then."""
         lines = [*self._lines, *(_Line(Message("user", text), peer) for peer, text in unaccepted)]
-        several = len({line.peer for line in lines if line.peer}) > 1
-        merged: list[_Line] = []
+        return lambda: self._for_the_model(lines)
+
+    def _for_the_model(self, lines: Sequence[_Line | _Errand]) -> list[Message]:
+        flat: list[_Line] = []
         for line in lines:
-            last = merged[-1] if merged else None
-            if last and line.message.role == "user" == last.message.role and last.peer == line.peer:
-                both = f"{last.message.content} {line.message.content}"
-                merged[-1] = replace(last, message=replace(last.message, content=both))
-            elif last and last.cut and line.message.role == "user":
-                merged.append(replace(line, message=replace(line.message, interrupts=True)))
-            else:
-                merged.append(line)
+            flat += [_Line(m) for m in line.messages] if isinstance(line, _Errand) else [line]
+        several = len({line.peer for line in flat if line.peer}) > 1
         return [
             self._system,
-            *(self._named(line) if several and line.peer else line.message for line in merged),
+            *(self._named(line) if several and line.peer else line.message for line in _merged(flat)),
         ]
 
     @staticmethod
     def _named(line: _Line) -> Message:
         return replace(line.message, name=_NOT_NAME.sub("_", line.peer)[:64] or None)
 
-    def _add(self, line: _Line) -> None:
+    def _add(self, line: _Line | _Errand) -> None:
         self._lines.append(line)
-        while len(self._lines) > self._max_messages or (
-            self._lines and self._lines[0].message.role == "tool"
-        ):
-            # A tool's answer without the message that asked for it is refused by every endpoint.
+        while sum(2 if isinstance(line, _Errand) else 1 for line in self._lines) > self._max_messages:
             del self._lines[0]
+
+
+def _merged(lines: Iterable[_Line]) -> list[_Line]:
+    merged: list[_Line] = []
+    for line in lines:
+        last = merged[-1] if merged else None
+        if last and line.message.role == "user" == last.message.role and last.peer == line.peer:
+            both = f"{last.message.content} {line.message.content}"
+            merged[-1] = replace(last, message=replace(last.message, content=both))
+        elif last and last.cut and line.message.role == "user":
+            merged.append(replace(line, message=replace(line.message, interrupts=True)))
+        else:
+            merged.append(line)
+    return merged

@@ -7,31 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import aclosing
 
 from prometheus_client import Counter
 
 from pipelines.base import EngineError
 from pipelines.filler import Fillers
-from pipelines.llm.base import LanguageModel, Message, TextDelta, ToolCall
+from pipelines.gate import opened
 from pipelines.playout import Playout
 from pipelines.speakable import speakable
-from pipelines.speech import ENGINE_FAILURES, TTS_TIMEOUT_S, Piece, Speech, TextSource, voice_language
+from pipelines.speech import TTS_TIMEOUT_S, Piece, Speech, TextSource, voice_language
 from pipelines.spoken import SpokenText
-from pipelines.tools import ToolBox
 from pipelines.tts.base import TextToSpeech
-
-__all__ = ["ENGINE_FAILURES", "Reply", "TextSource", "fixed_text", "thought_text"]
 
 _log = logging.getLogger(__name__)
 _FILLERS = Counter("voice_agent_fillers_total", "Fillers said because an answer was not ready")
-
-#: Rounds of tool calls in one reply; a model that still wants more is not going to answer.
-MAX_TOOL_ROUNDS = 4
-
-_WORD = re.compile(r"\w")
 
 
 class Reply:
@@ -116,13 +107,13 @@ class Reply:
             self._ended = True
             if filling:
                 filling.cancel()
-        await self._open()
+        await opened(self.gate)
         await self._playout.flush()
         await self._playout.drained()
 
     async def _play(self, piece: Piece) -> None:
         async with self._mouth:
-            await self._open()
+            await opened(self.gate)
             if not self._answering:
                 self._answering = self.audible = True
                 self._from_ms = self._playout.played_ms + self._playout.queued_ms
@@ -136,7 +127,7 @@ class Reply:
                 await self._playout.push(piece.pcm)
 
     async def _fill(self, fillers: Fillers) -> None:
-        await self._open()
+        await opened(self.gate)
         await asyncio.sleep(fillers.after_ms / 1000)
         if self._speech.audible or (phrase := fillers.take()) is None:
             return
@@ -157,61 +148,7 @@ class Reply:
             for pcm in pieces:
                 await self._playout.push(pcm)
 
-    async def _open(self) -> None:
-        # The gate may close again between its opening and our turn on the loop.
-        while not self.gate.is_set():
-            await self.gate.wait()
-
 
 async def fixed_text(text: str) -> TextSource:
     """An announcement."""
     yield text
-
-
-async def thought_text(
-    llm: LanguageModel,
-    messages: Sequence[Message],
-    tools: ToolBox,
-    *,
-    gate: asyncio.Event,
-    on_tools: Callable[[list[Message]], None],
-    sorry: str,
-    on_problem: Callable[[str], None],
-) -> TextSource:
-    """The model's answer, tools included; an apology in its place when the model fails.
-
-    Tools run only once `gate` is open: on speculation nothing may have side effects.
-    """
-    history = list(messages)
-    anything_said = False
-    try:
-        for _ in range(MAX_TOOL_ROUNDS):
-            calls: list[ToolCall] = []
-            said = ""
-            async with aclosing(llm.stream(history, tools=tools.specs)) as deltas:
-                async for delta in deltas:
-                    if isinstance(delta, TextDelta):
-                        said += delta.text
-                        yield delta.text
-                    else:
-                        calls.append(delta)
-            anything_said = anything_said or bool(_WORD.search(said))
-            if not calls:
-                break
-            yield "\n"
-            while not gate.is_set():
-                await gate.wait()
-            answers = [Message("tool", await tools.call(c), tool_call_id=c.id) for c in calls]
-            # What was said before the call belongs to the reply, which the dialogue gets as it was heard.
-            on_tools([Message("assistant", "", tool_calls=tuple(calls)), *answers])
-            history += [Message("assistant", said, tool_calls=tuple(calls)), *answers]
-        if not anything_said:
-            # Somebody asked and is waiting: an empty answer is as good as none.
-            _log.warning("the language model said nothing")
-            ENGINE_FAILURES.labels("llm").inc()
-            yield sorry
-    except EngineError as error:
-        _log.warning("the language model failed: %s", error)
-        ENGINE_FAILURES.labels("llm").inc()
-        on_problem("The language model is not answering at the moment.")
-        yield f"\n{sorry}"

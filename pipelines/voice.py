@@ -21,6 +21,7 @@ from pipelines import events as ev
 from pipelines.audio import Samples
 from pipelines.dialogue import Dialogue
 from pipelines.endpoint.model import EndOfTurnModel
+from pipelines.errands import Errands
 from pipelines.filler import Fillers
 from pipelines.floor import CLOSED, AgentHas, CallerHas, Contested, Open, Startled, Thinking
 from pipelines.hearing import MODEL_MEMORY_MS, Hearing
@@ -31,10 +32,11 @@ from pipelines.options import TurnOptions, VadOptions
 from pipelines.persona import Persona
 from pipelines.playout import Playout
 from pipelines.record import record
-from pipelines.reply import Reply, TextSource, fixed_text, thought_text
+from pipelines.reply import Reply, fixed_text
 from pipelines.reports import Caption, Latency, Problem, Report, State, StateChanged
-from pipelines.speech import rehearse
+from pipelines.speech import TextSource, rehearse
 from pipelines.stt.base import SpeechToText
+from pipelines.thought import Thoughts
 from pipelines.timeline import Step, Timeline
 from pipelines.tools import ToolBox
 from pipelines.tts.base import TextToSpeech
@@ -85,12 +87,11 @@ class Conversation:
         report: Callable[[Report], None],
         end_of_turn: EndOfTurnModel | None = None,
     ) -> None:
-        self._llm, self._voice, self._playout = llm, voice, playout
+        self._voice, self._playout = voice, playout
         self._end_of_turn = end_of_turn
         self._persona, self._vad_options, self._options = persona, vad, turns
         self._report = report
         self._turns = Turns(turns, language=persona.language or stt.info.only_language)
-        self._tools = ToolBox(persona.tools)
         after_ms = persona.filler_after_ms
         self._fillers = Fillers(persona.fillers, after_ms=after_ms) if after_ms is not None else None
         self._rehearsal: asyncio.Task[None] | None = None
@@ -106,6 +107,8 @@ class Conversation:
         self._quiet = asyncio.Event()
         self._closed = False
         self._tasks = asyncio.TaskGroup()
+        self._errands = Errands(ToolBox(persona.tools), self._tasks)
+        self._thoughts = Thoughts(llm, self._errands, sorry=persona.sorry_no_answer, on_problem=self._problem)
         self._hearing = Hearing(
             stt, end_of_turn, persona, self._tasks, handle=self._handle, report=report, mark=self._mark_step
         )
@@ -130,6 +133,7 @@ class Conversation:
         for under_way in list(self._replies.values()):
             under_way.task.cancel()
             _log.debug("reply %s ended with the call", under_way.reply.id)
+        self._errands.close()
         if self._timer:
             self._timer.cancel()
         if self._rehearsal:
@@ -321,15 +325,7 @@ class Conversation:
         self._timeline.turn = turn
         self._mark_step(Step.THINKING)
         gate = asyncio.Event()
-        text = thought_text(
-            self._llm,
-            self._dialogue.messages(unaccepted),
-            self._tools,
-            gate=gate,
-            on_tools=self._dialogue.tools_ran,
-            sorry=self._persona.sorry_no_answer,
-            on_problem=self._problem,
-        )
+        text = self._thoughts.answer(self._dialogue, unaccepted, gate=gate)
         self._prepare(reply, text, gate, fillers=self._fillers)
 
     def _prepare(
@@ -384,6 +380,7 @@ class Conversation:
     def _cancel(self, reply_id: str) -> None:
         under_way = self._replies.pop(reply_id)
         reply = under_way.reply
+        reply.gate.clear()
         if reply.audible:
             # Heard first: clearing may let the playout forget where it was.
             heard, cut = reply.heard(), reply.cut

@@ -62,12 +62,7 @@ def test_whatever_cut_an_answer_off_says_so() -> None:
 def test_the_oldest_go_first_and_never_half_of_a_tool_call() -> None:
     d = dialogue(max_messages=3)
     d.caller_said("ann", "roll")
-    d.tools_ran(
-        [
-            Message("assistant", "", tool_calls=(ToolCall("1", "roll_dice", "{}"),)),
-            Message("tool", "4", tool_call_id="1"),
-        ]
-    )
+    d.tool_began(ToolCall("1", "roll_dice", "{}"))("4")
     d.agent_said("A four", interrupted=False)
     assert [m.role for m in d.messages()] == ["system", "assistant", "tool", "assistant"]
     d.caller_said("ann", "again")
@@ -75,8 +70,20 @@ def test_the_oldest_go_first_and_never_half_of_a_tool_call() -> None:
 
 
 def test_more_tool_answers_than_fit_leave_nothing_half() -> None:
-    d = dialogue(max_messages=2)
-    calls = tuple(ToolCall(str(i), "roll_dice", "{}") for i in range(5))
-    answers = [Message("tool", "4", tool_call_id=str(i)) for i in range(5)]
-    d.tools_ran([Message("assistant", "", tool_calls=calls), *answers])
-    assert [m.role for m in d.messages()] == ["system"]
+    d = dialogue(max_messages=3)
+    for i in range(5):
+        d.tool_began(ToolCall(str(i), "roll_dice", "{}"))(str(i))
+    assert [m.role for m in d.messages()] == ["system", "assistant", "tool"]
+    assert d.messages()[-1].content == "4"
+
+
+def test_a_tool_is_told_of_once_it_has_answered_and_where_it_began() -> None:
+    d = dialogue()
+    d.caller_said("ann", "roll")
+    answered = d.tool_began(ToolCall("1", "roll_dice", "{}"))
+    told = d.told([("ann", "and quickly")])
+    d.caller_said("ann", "and quickly")
+    assert [m.role for m in told()] == ["system", "user"]
+    answered("4")
+    assert [m.role for m in told()] == ["system", "user", "assistant", "tool", "user"]
+    assert told() == d.messages()

@@ -18,8 +18,8 @@ from pipelines.base import EngineInfo
 from pipelines.filler import Fillers
 from pipelines.models import ModelStore
 from pipelines.options import TtsOptions
-from pipelines.reply import Reply, TextSource, fixed_text
-from pipelines.speech import MAX_HELD_MS
+from pipelines.reply import Reply, fixed_text
+from pipelines.speech import MAX_HELD_MS, TextSource
 from pipelines.tts.base import TextToSpeech
 from pipelines.tts.piper import PiperEngine
 
@@ -162,6 +162,18 @@ async def test_before_the_gate_opens_a_bounded_part_is_made_and_nothing_sounds()
         while len(voice.asked) == 2:
             voice.made.clear()
             await voice.made.wait()
+
+
+async def test_a_gate_that_closes_again_in_the_same_moment_was_never_open() -> None:
+    async with replying(fixed_text("All right."), Tones()) as (reply, seen, playout):
+        await seen.until(lambda: "audio" in seen.events)
+        reply.gate.set()
+        reply.gate.clear()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (seen.events, playout.queued_ms) == (["clause", "audio"], 0)
+        reply.gate.set()
+        await seen.until(lambda: "done" in seen.events)
 
 
 async def test_text_that_runs_out_of_time_is_said_as_it_stands() -> None:

@@ -10,10 +10,11 @@ from chat_server import ChatServer
 from test_voice import PERSONA, Echo, call
 
 from pipelines.engines import Engines
-from pipelines.llm.base import Delta, Message, TextDelta, ToolSpec
+from pipelines.llm.base import Delta, Message, TextDelta, ToolCall, ToolSpec
 from pipelines.llm.openai import INTERRUPTION, OpenAIEngine
 from pipelines.options import LlmOptions
 from pipelines.reports import Caption, State
+from pipelines.tools import TOOLS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -86,3 +87,43 @@ async def test_whoever_speaks_when_all_is_said_does_not_interrupt(engines: Engin
         one.conversation.typed("ann", "Sure?")
         await one.answered(2)
         assert not any(m.interrupts for m in llm.asked[1])
+
+
+class Orders(Echo):
+    """Orders a pizza when it is asked first, and then only talks."""
+
+    async def stream(
+        self, messages: Sequence[Message], *, tools: Sequence[ToolSpec] = ()
+    ) -> AsyncGenerator[Delta, None]:
+        self.asked.append(messages)
+        if len(self.asked) == 1:
+            yield ToolCall("1", "order", "{}")
+        yield TextDelta(self.text)
+
+
+async def test_what_was_done_for_an_answer_that_was_cut_short_is_known_to_the_next(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may = asyncio.Event(), asyncio.Event()
+
+    async def order() -> str:
+        """Order a pizza."""
+        begun.set()
+        await may.wait()
+        return "It is on its way."
+
+    monkeypatch.setitem(TOOLS, "order", order)
+    llm = Orders("It comes.")
+    async with call(engines, PERSONA.model_copy(update={"tools": ("order",)}), llm=llm) as one:
+        one.conversation.typed("ann", "A pizza, please.")
+        await begun.wait()
+        one.conversation.typed("ann", "Stop!")
+        may.set()
+        assert (await one.answered()).text == "It comes."
+        told = [(m.role, m.content) for m in llm.asked[1][1:]]
+        assert told == [
+            ("user", "A pizza, please."),
+            ("assistant", ""),
+            ("tool", "It is on its way."),
+            ("user", "Stop!"),
+        ]
