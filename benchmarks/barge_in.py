@@ -48,6 +48,7 @@ from benchmarks.barge_in_docs import (  # noqa: E402
 from benchmarks.common.caller import Caller  # noqa: E402
 from benchmarks.common.document import write_section  # noqa: E402
 from benchmarks.common.echo_mouth import EchoMouth  # noqa: E402
+from benchmarks.common.figures import finish  # noqa: E402
 from benchmarks.common.loudness import (  # noqa: E402
     falls_ms,
     longest_gap_ms,
@@ -130,8 +131,7 @@ def main() -> None:
     if not arguments.quick and len(systems) > 1:
         write_section("barge_in", document(times, verdicts, systems))
         console.print("written: docs/benchmarks.md")
-    for line in bars(trials):
-        console.print(line, highlight=False)
+    finish(bars(trials))
 
 
 def parse() -> argparse.Namespace:

@@ -29,7 +29,7 @@ from rich.table import Table  # noqa: E402
 
 from agent.recording import RATE_HZ, read_audio  # noqa: E402
 from benchmarks.common.document import markdown, write_section  # noqa: E402
-from benchmarks.common.figures import Spread, bar  # noqa: E402
+from benchmarks.common.figures import Spread, bar, finish  # noqa: E402
 from benchmarks.common.rooms import LEAD_S, at_rate, echo_of, loudness, mixed, spoken, through_opus  # noqa: E402
 from benchmarks.common.stimuli import EchoPath  # noqa: E402
 from pipelines.audio import SPEECH_RATE_HZ, Samples, to_float  # noqa: E402
@@ -378,8 +378,7 @@ def main() -> None:
     if not arguments.quick:
         write_section("echo", document(outcomes))
         console.print("written: docs/benchmarks.md")
-    for line in bars(outcomes):
-        console.print(line, highlight=False)
+    finish(bars(outcomes))
 
 
 def parse() -> argparse.Namespace:

@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import time
 import wave
 from collections import defaultdict
@@ -20,10 +21,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import numpy as np
 from piper import PiperVoice
 from rapidfuzz.distance import Levenshtein
 
+from benchmarks.common.figures import bar, finish
 from pipelines.audio import SPEECH_RATE_HZ, Samples, to_float
 from pipelines.llm.scripted import UNDERSTOOD_PHRASES
 from pipelines.stt.sphinx_decoder import SphinxDecoder
@@ -102,6 +106,7 @@ def main() -> None:
     show(table)
     if options.json:
         options.json.write_text(json.dumps(table, indent=1))
+    finish(bars(table))
 
 
 def measure(samples: list[Sample], phrases: tuple[str, ...]) -> dict[str, dict[str, float]]:
@@ -143,15 +148,15 @@ def show(table: dict[str, dict[str, float]]) -> None:
     print(f"{'':28}" + "".join(f"{name:>13.13}" for name in names))
     for group, row in table.items():
         print(f"{group:28}" + "".join(f"{row[name]:>13g}" if name in row else f"{'':13}" for name in names))
-    bars = (("expected, callers", "wer", 0.05), ("unexpected, people", "wer", 0.4))
-    for group, name, limit in bars:
+
+
+def bars(table: dict[str, dict[str, float]]) -> Iterator[str]:
+    for group, limit in (("expected, callers", 0.05), ("unexpected, people", 0.4)):
         if group in table:
-            value = table[group][name]
-            print(f"bar: {group} {name} {value} <= {limit} {'ok' if value <= limit else 'short'}")
+            yield bar(f"{group} wer", table[group]["wer"], "<=", limit)
     for group in ("noise, recorded", "noise, breath", "noise, hiss"):
         if group in table:
-            quiet = table[group]["quiet"]
-            print(f"bar: {group} quiet {quiet} >= 0.9 {'ok' if quiet >= 0.9 else 'short'}")
+            yield bar(f"{group} quiet", table[group]["quiet"], ">=", 0.9)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import end_of_turn_docs
 import numpy as np
@@ -24,6 +27,7 @@ from end_of_turn_fit import fitted
 from end_of_turn_pauses import WORDS_KNOWN_MS, Decide, Pause, answered_ms, heard, ours, plain
 from end_of_turn_set import Turn, labelled_set
 
+from benchmarks.common.figures import bar, finish
 from pipelines.endpoint.decision import PATIENCE
 
 PLAIN_MS = (300, 400, 500, 600, 700, 800, 1000, 1200)
@@ -178,10 +182,7 @@ def bars(result: dict[str, Any]) -> list[str]:
         ("cut-ins as shipped, %", 100 * result["shipped"]["cut_in"], 100 * result["at_600"]["cut_in"]),
         ("median silence as shipped, ms", result["shipped"]["median_ms"], MAX_MEDIAN_MS),
     ]
-    return [
-        f"bar: {name} {value:.1f} <= {limit:.1f} {'ok' if value <= limit else 'short'}"
-        for name, value, limit in wanted
-    ]
+    return [bar(name, value, "<=", limit) for name, value, limit in wanted]
 
 
 def main() -> None:
@@ -207,11 +208,11 @@ def main() -> None:
     if options.peers == "none":
         result["plain"] = {}
     print(show(result))
-    print("\n".join(bars(result)))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1))
     if options.docs:
         end_of_turn_docs.write(Path("docs"), result, show(result), bars(result))
+    finish(bars(result))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 
 Every part is a module of `benchmarks.media`, says there what it measures, and can be run alone: clicks,
 voice, words, cpu, density, setups, soak, profile. Without any, all are run, for about an hour. A full run of
-a part writes its section of docs/benchmarks.md. The machine should have nothing else to do.
+a part writes its section of docs/benchmarks.md. The machine should have nothing else to do. A bar that is
+missed, or a part that fails, ends it with 1.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ sys.path.insert(0, str(ROOT))
 from rich.console import Console  # noqa: E402
 
 from benchmarks.common.document import write_section  # noqa: E402
-from benchmarks.common.figures import machine  # noqa: E402
+from benchmarks.common.figures import finish, machine  # noqa: E402
 from benchmarks.media import clicks, cpu, density, profile, setups, soak, voice, words  # noqa: E402
-from benchmarks.media.part import Found, Part, Plan  # noqa: E402
+from benchmarks.media.part import Found, Part, Plan, UnfitError  # noqa: E402
 from benchmarks.media.sides import SystemName  # noqa: E402
 
 PARTS: dict[str, Part] = {
@@ -54,6 +55,10 @@ def main() -> None:
     for name in arguments.part or PARTS:
         try:
             found = asyncio.run(PARTS[name](plan))
+        except UnfitError as error:
+            console.print(f"[red]{name}: no figures: {error}", highlight=False)
+            failed.append(name)
+            continue
         except Exception:
             # The others take an hour; they shall not be for nothing.
             console.print_exception()
@@ -68,10 +73,11 @@ def main() -> None:
             console.print(f"written: docs/benchmarks.md, {found.heading}")
         if arguments.json:
             arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
-    for line in bars:
-        console.print(line, highlight=False)
     if failed:
+        for line in bars:
+            print(line)
         sys.exit(f"failed: {', '.join(failed)}")
+    finish(bars)
 
 
 def parse() -> argparse.Namespace:

@@ -30,6 +30,7 @@ from rich.console import Console  # noqa: E402
 from rich.progress import Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 from rich.table import Table  # noqa: E402
 
+from benchmarks.common.figures import bar, finish  # noqa: E402
 from tests.netlab import namespaces  # noqa: E402
 from tests.netlab.lab import open_lab  # noqa: E402
 from tests.netlab.scenarios import ALL, Client, Outcome, Pair, Scenario, play, why_no_turn  # noqa: E402
@@ -83,8 +84,7 @@ def main() -> None:
     if not arguments.quick and arguments.peers != "none":
         DOCUMENT.write_text(document(rows, repeat, version))
         console.print(f"written: {DOCUMENT.relative_to(ROOT)}")
-    for line in bars(outcomes):
-        console.print(line, highlight=False)
+    finish(bars(outcomes))
 
 
 def parse() -> argparse.Namespace:
@@ -260,11 +260,6 @@ def bars(outcomes: Sequence[Outcome]) -> Iterable[str]:
         silent = [o.gap_s for o in ours if o.scenario == scenario and o.gap_s is not None]
         if silent:
             yield bar(f"{scenario}: longest silence, s, worst", round(max(silent), 1), "<=", 0.5)
-
-
-def bar(what: str, value: float, op: str, limit: float) -> str:
-    is_met = value >= limit if op == ">=" else value <= limit
-    return f"bar: {what} {value:g} {op} {limit:g} {'ok' if is_met else 'short'}"
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ import numpy as np  # noqa: E402
 from rapidfuzz.distance import Levenshtein  # noqa: E402
 
 from benchmarks.common.document import write_section  # noqa: E402
-from benchmarks.common.figures import bar  # noqa: E402
+from benchmarks.common.figures import bar, finish  # noqa: E402
 from benchmarks.common.weights import random_whisper  # noqa: E402
 from benchmarks.recognition_docs import (  # noqa: E402
     ALONE,
@@ -295,12 +295,13 @@ async def main() -> None:
     cost = await judge_time(options.audio, times=3 if options.quick else 10, peers=peers)
     show("What it costs (base.en)", cost)
     judged = [bar(what, value, "<=", limit) for what, value, limit in bars(heard, errors, cost)]
-    print("", *judged, sep="\n")
+    print()
     if peers and not options.quick:
         write_section("recognition", document(heard, cost, judged))
         print("written: docs/benchmarks.md")
     if options.json:
         options.json.write_text(json.dumps({"heard": heard, "cost": cost}, indent=1))
+    finish(judged)
 
 
 if __name__ == "__main__":

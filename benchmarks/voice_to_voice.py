@@ -38,7 +38,7 @@ from rich.table import Table  # noqa: E402
 from agent.recording import RATE_HZ  # noqa: E402
 from benchmarks.common.caller import Caller  # noqa: E402
 from benchmarks.common.document import markdown, write_section  # noqa: E402
-from benchmarks.common.figures import Spread, bar, machine  # noqa: E402
+from benchmarks.common.figures import Spread, bar, finish, machine  # noqa: E402
 from benchmarks.common.said import Note, Said  # noqa: E402
 from benchmarks.common.setup import Setup  # noqa: E402
 from benchmarks.common.sound import FRAME_SAMPLES, Recording, load_recording  # noqa: E402
@@ -136,8 +136,7 @@ def main() -> None:
     if count >= TURNS and arguments.peers == "all" and len(engines) == len(TITLES):
         write_section("voice_to_voice", document(rows, shares, systems, len(questions), count))
         console.print("written: docs/benchmarks.md")
-    for line in bars(turns):
-        console.print(line, highlight=False)
+    finish(bars(turns))
 
 
 def parse() -> argparse.Namespace:

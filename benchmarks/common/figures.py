@@ -7,6 +7,7 @@ import operator
 import os
 import platform
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,16 @@ def bar(what: str, value: float | None, op: str, limit: float | None) -> str:
     shown = [("-" if number is None else f"{number:.4g}") for number in (value, limit)]
     is_met = value is not None and limit is not None and _OPERATORS[op](value, limit)
     return f"bar: {what} {shown[0]} {op} {shown[1]} {'ok' if is_met else 'short'}"
+
+
+def finish(bars: Iterable[str]) -> None:
+    """Print them, and end the program with 1 when one falls short: everything else is written by then."""
+    short = 0
+    for line in bars:
+        print(line)
+        short += line.endswith(" short")
+    if short:
+        sys.exit(f"bars missed: {short}")
 
 
 def machine() -> str:

@@ -9,14 +9,16 @@ import os
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import asdict, dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from benchmarks.common.systems import ROOT, program
 from benchmarks.media.agent_side import AgentSetup
-from benchmarks.media.hub import Access
+from benchmarks.media.hub import SPENT_PATH, Access
 from benchmarks.media.sides import CallSetup
 
 STOP_TIMEOUT_S = 20.0
@@ -36,6 +38,8 @@ class Spent:
     at_s: float
     rss_bytes: int
     threads: int
+    #: Sound so far, by the number of the call.
+    heard_ms: dict[int, float]
 
     def cpu_since(self, before: Spent) -> float:
         """How much of a core was used."""
@@ -46,6 +50,12 @@ class Spent:
 class HubProcess:
     url: str
     access: Access
+
+    def cpu_s(self) -> float:
+        """Processor time so far; waits for the hub to tell."""
+        with closing(HTTPConnection(urlsplit(self.url).netloc, timeout=STOP_TIMEOUT_S)) as asked:
+            asked.request("GET", SPENT_PATH)
+            return float(asked.getresponse().read())
 
 
 class Agent:
@@ -63,7 +73,9 @@ class Agent:
 
     async def spent(self) -> Spent:
         told = await self.ask("spent")
-        return Spent(told["cpu_s"], told["at_s"], told["rss_bytes"], told["threads"])
+        # Names of JSON are text.
+        heard_ms = {int(number): heard for number, heard in told.pop("heard_ms").items()}
+        return Spent(**told, heard_ms=heard_ms)
 
     async def ask(self, do: str, **more: Any) -> dict[str, Any]:
         """See `agent_side`. Raises `AgentFailedError`."""

@@ -110,12 +110,13 @@ class AgentSide:
         return {}
 
     async def _spent(self) -> dict[str, Any]:
-        """Processor time of this process, all of its threads, and what it holds without looking closely."""
+        """Processor time of this process, all of its threads, what it holds and has heard, at a glance."""
         return {
             "cpu_s": time.process_time(),
             "at_s": time.monotonic(),
             "rss_bytes": Holdings.resident_bytes(),
             "threads": threading.active_count(),
+            "heard_ms": {number: ear.heard_ms for number, (_, ear) in self._calls.items()},
         }
 
     async def _held(self) -> dict[str, Any]:

@@ -62,6 +62,8 @@ class Caller:
         self.arrivals = Arrivals()
         #: Packets said so far.
         self.said = 0
+        #: Whether there is anything to hear of it, and whether the agent says anything to it.
+        self.speaks, self.listens = bool(packets), False
         self._packets = packets
         self._send = send
         self._ticks = 0
@@ -77,7 +79,8 @@ class Caller:
         """Set the call up; what the agent's side told. In a room of `hub`, where its system needs one."""
         if self._packets:
             self._pc.addTrack(self._track)
-        if voice == "none":
+        self.listens = voice != "none"
+        if not self.listens:
             self._pc.getTransceivers()[0].direction = "sendonly"
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             if agent.setup.system == "aiortc":
@@ -123,9 +126,10 @@ class Caller:
             await self._ticked.wait()
 
     def payloads(self) -> list[bytes]:
-        """What was in the packets that `arrivals` kept."""
+        """What was in the packets that `arrivals` kept since the last time."""
         assert self._wire is not None
-        return list(self._wire.opened(self.arrivals.kept or ()))
+        packets, self.arrivals.kept = self.arrivals.kept or (), []
+        return list(self._wire.opened(packets))
 
     def tick(self) -> None:
         """Say the next 20 ms, and look what has come."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,9 +30,16 @@ class Calls:
         self._ticking = ticking
         self._numbers = itertools.count()
 
-    async def add(self, voice: Voice, packets: Sequence[bytes], send: Send = at_once) -> Caller:
-        """One more call, in which the agent speaks as `voice` says and the caller says `packets`."""
+    async def add(
+        self, voice: Voice, packets: Sequence[bytes], send: Send = at_once, *, keep: bool = False
+    ) -> Caller:
+        """One more call, in which the agent speaks as `voice` says and the caller says `packets`.
+
+        With `keep` the caller keeps what it receives.
+        """
         caller = Caller(next(self._numbers), packets, send)
+        if keep:
+            caller.arrivals.kept = []
         try:
             await caller.connect(self.agent, voice, self._hub)
         except BaseException:
@@ -46,6 +54,10 @@ class Calls:
         for start in range(0, count, AT_A_TIME):
             now = min(AT_A_TIME, count - start)
             await asyncio.gather(*(self.add(voice, packets) for _ in range(now)))
+
+    async def callers_cpu_s(self) -> float:
+        """Processor time so far of those who share the callers' processor: this process and the hub."""
+        return await asyncio.to_thread(self._hub.cpu_s) + time.process_time()
 
     async def end(self, caller: Caller, *, save: Path | None = None) -> None:
         """Hang up at both ends; what the agent's side heard goes to `save` if it kept it (`ear.load`)."""

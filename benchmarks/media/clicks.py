@@ -32,6 +32,11 @@ BURST_S = 0.2
 #: After a burst, and how many clicks are then counted, in how many calls.
 AFTER_S, AFTER_CLICKS, BURST_CALLS = 10.0, 20, 10
 QUICK_AFTER_S, QUICK_AFTER_CLICKS = 3.0, 5
+JITTER_MS = 30
+#: One packet in so many takes a packet's length longer than the next: two even chances.
+OVERTAKEN = 2 / (1 - 1000 * FRAME_S / JITTER_MS) ** 2
+#: Of all clicks, on a path that loses none of them.
+LEAST_HEARD = 0.98
 
 CLEAN, BURST = "clean", f"after {1000 * BURST_S:.0f} ms without a packet"
 PATHS = {
@@ -39,7 +44,7 @@ PATHS = {
     "1 % loss": Conditions(loss=0.01),
     "5 % loss": Conditions(loss=0.05),
     "10 % loss": Conditions(loss=0.1),
-    "30 ms jitter": Conditions(jitter_ms=30),
+    f"{JITTER_MS} ms jitter": Conditions(jitter_ms=JITTER_MS),
 }
 QUICK_PATHS = (CLEAN, "5 % loss")
 
@@ -66,7 +71,7 @@ class Path:
         self._clicks = clicks
         self._conditions = conditions
         self._lost = lost
-        self._fate = Fate(seed)
+        self._fate, self._delays = Fate(seed), random.Random(seed)
 
     def __call__(self, number: int, data: bytes, send: Callable[[bytes], None]) -> None:
         now_s = time.monotonic()
@@ -75,10 +80,13 @@ class Path:
         if number in self._lost or self._fate.is_lost(self._conditions, now_s):
             return
         if self._conditions.jitter_ms:
-            delay_s = self._fate.due_s(self._conditions, now_s) - now_s
-            asyncio.get_running_loop().call_later(delay_s, send, data)
+            asyncio.get_running_loop().call_later(self.delay_s(), send, data)
         else:
             send(data)
+
+    def delay_s(self) -> float:
+        """Of the next packet, whatever the others take: one that takes long is overtaken."""
+        return self._conditions.jitter_ms / 1000 * self._delays.random()
 
 
 def click_numbers(count: int, from_s: float, seed: int) -> list[int]:
@@ -181,7 +189,9 @@ INTRODUCTION = f"""From a click leaving the caller in a packet to the reader of 
 mono at 16 kHz. Every system has a process of its own and the same calls at the same time, with the same
 losses: {CALLS} calls of {CLICKS} clicks on each path, {BURST_CALLS} of {AFTER_CLICKS} from
 {AFTER_S:.0f} s after the burst on. The caller's packets tell of the one before (in-band FEC), as a browser's
-do. "Sound" is how much of the time sent came out, made up or not."""
+do. With jitter every packet takes between 0 and {JITTER_MS} ms longer, whatever the others take, so that one
+in {OVERTAKEN:.0f} is overtaken by the next: who receives them has to wait for both. "Sound" is how much of
+the time sent came out, made up or not."""
 
 
 def table(results: Iterable[Result]) -> Table:
@@ -220,4 +230,8 @@ def bars(results: Sequence[Result]) -> Iterable[str]:
         yield bar("clean click to ear, of plain aiortc's", None if ours is None else ours / plain, "<=", 0.6)
     after = median.get((BURST, "ours"))
     late = None if after is None or ours is None else after - ours
+    for path in (CLEAN, BURST):
+        said = sum(each.clicks for each in results if (each.path, each.system) == (path, "ours"))
+        heard = sum(len(each.delays_ms) for each in results if (each.path, each.system) == (path, "ours"))
+        yield bar(f"clicks heard, {path}, share", heard / said if said else None, ">=", LEAST_HEARD)
     yield bar("later after a burst than on a clean path, ms", late, "<=", 10)

@@ -43,21 +43,25 @@ class Ear:
     def hear(self, block: Block) -> None:
         """It is here now."""
         self._samples += len(block)
-        if self._first_s is None and _peak(block) > AUDIBLE:
+        if self._first_s is None and peak(block) > AUDIBLE:
             self._first_s = time.monotonic()
             self.has_heard.set()
         if self._attention == "clicks":
-            is_loud = _peak(block) > LOUD
+            is_loud = peak(block) > LOUD
             if is_loud and not self._was_loud:
                 self._clicks_s.append(time.monotonic())
             self._was_loud = is_loud
         elif self._attention == "keep":
             self._kept.append((time.monotonic(), block))
 
+    @property
+    def heard_ms(self) -> float:
+        return 1000.0 * self._samples / SPEECH_RATE_HZ
+
     def told(self) -> dict[str, Any]:
         """What it heard. Times are in seconds of the machine's monotonic clock."""
         return {
-            "heard_ms": 1000.0 * self._samples / SPEECH_RATE_HZ,
+            "heard_ms": self.heard_ms,
             "first_s": self._first_s,
             "clicks_s": self._clicks_s,
             "said_s": self.said_s,
@@ -82,7 +86,8 @@ def load(path: Path) -> list[tuple[float, NDArray[np.float32]]]:
         return list(zip(file["at_s"].tolist(), parts, strict=True))
 
 
-def _peak(block: Block) -> float:
+def peak(block: Block) -> float:
+    """The greatest of the samples, of full scale."""
     return float(np.abs(_of_full_scale(block)).max()) if len(block) else 0.0
 
 

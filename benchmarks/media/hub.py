@@ -12,6 +12,7 @@ import json
 import secrets
 import socket
 import sys
+import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,6 +25,8 @@ from benchmarks.common.setup import announce
 
 #: Without any servers the vendor's client asks a public one; aiortc has no use for this one and asks nobody.
 NO_SERVER = {"iceServers": [{"urls": "stuns:localhost"}]}
+#: Answers with the processor time of the hub so far, in seconds.
+SPENT_PATH = "/spent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,11 @@ async def main() -> None:
     hub = Hub(HubOptions(secret_keys=keys, connects_per_minute=None, connections_per_address=None))
     app = FastAPI()
     app.include_router(hub.router)
+
+    @app.get(SPENT_PATH)
+    async def spent() -> float:
+        return time.process_time()
+
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(512)

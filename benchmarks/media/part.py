@@ -17,11 +17,20 @@ from benchmarks.media.sides import SystemName
 TITLES: dict[SystemName, str] = {"ours": "ours", "aiortc": "plain aiortc", "vendor": "vendor's client"}
 
 
+class UnfitError(Exception):
+    """What was run is not what is to be measured; the message says what was wrong."""
+
+
 @dataclass(frozen=True)
 class Plan:
     quick: bool
     systems: tuple[SystemName, ...]
     console: Console
+
+    def systems_in(self, round_number: int) -> tuple[SystemName, ...]:
+        """Every round begins with another: whatever else the machine does befalls them alike."""
+        first = round_number % len(self.systems)
+        return self.systems[first:] + self.systems[:first]
 
     def say(self, text: str) -> None:
         """Something that was measured; runs are long."""

@@ -51,22 +51,22 @@ class Arrivals:
     def __len__(self) -> int:
         return len(self.at_s)
 
-    def lateness_ms(self, since: int = 0) -> NDArray[np.float64]:
-        """How much later than its time stamp says each frame was sent, from packet number `since` on.
 
-        The most punctual one is on time; one that was left out is infinitely late.
-        """
-        return lateness_ms(np.array(self.at_s[since:]), np.array(self.timestamps[since:], np.int64))
+def lateness_ms(
+    at_s: NDArray[np.float64], timestamps: NDArray[np.int64], window_s: float
+) -> NDArray[np.float64]:
+    """How much later than its time stamp says each frame was sent that came within `window_s`.
 
-
-def lateness_ms(at_s: NDArray[np.float64], timestamps: NDArray[np.int64]) -> NDArray[np.float64]:
-    """See `Arrivals.lateness_ms`."""
+    The most punctual one is on time. One that was left out is infinitely late, and so is what is missing
+    to fill the window, but for the frame that may be under way at its end.
+    """
     if not len(at_s):
         return np.full(1, np.inf)
     # Time stamps overflow at 32 bits.
     elapsed = (timestamps - timestamps[0] + (1 << 31)) % (1 << 32) - (1 << 31)
     late_ms = 1000 * ((at_s - at_s[0]) - elapsed / RATE_HZ)
-    left_out = int(elapsed.max() - elapsed.min()) // FRAME_SAMPLES + 1 - len(np.unique(elapsed))
+    spanned = int(elapsed.max() - elapsed.min()) // FRAME_SAMPLES + 1
+    left_out = max(spanned, int(window_s * RATE_HZ) // FRAME_SAMPLES - 1) - len(np.unique(elapsed))
     return np.concatenate((late_ms - late_ms.min(), np.full(max(0, left_out), np.inf)))
 
 

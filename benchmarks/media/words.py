@@ -1,8 +1,9 @@
 """How much of what was said is understood after losses: words, judged by one recogniser for all systems.
 
-The same sentences in the same packets, of which the same are lost, come to every system; the recogniser is
-the embedded one with the sentences as its phrases, as an agent has it that expects them. It needs recordings:
-``VOICE_AGENT_TEST_AUDIO`` is a folder with a ``callers.json``.
+The same sentences in the same packets, of which the same are lost, come to every system at the same time. The
+encoder knows the loss to be expected from the first packet on; a browser's learns it from reports within
+seconds. The recogniser is the embedded one with the sentences as its phrases, as an agent has it that expects
+them. It needs recordings: ``VOICE_AGENT_TEST_AUDIO`` is a folder with a ``callers.json``.
 """
 
 from __future__ import annotations
@@ -132,14 +133,13 @@ async def measure(plan: Plan) -> Found:
     phrases = tuple(dict.fromkeys(text for text, _ in sentences()))
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor() as judges:
-        for system in (name for name in plan.systems if name != "vendor"):
-            with plan.console.status(
-                f"{TITLES[system]}: {len(ways)} calls of {len(samples) / RATE_HZ:.0f} s"
-            ):
-                cut = await heard_by(system, encoded, where, Path(folder))
+        lasts_s = len(samples) / RATE_HZ
+        with plan.console.status(f"{len(ways)} calls of {lasts_s:.0f} s with each agent's side"):
+            cut = await heard_by(plan.systems, encoded, where, Path(folder))
+        for system in plan.systems:
             with plan.console.status(f"{TITLES[system]}: what was understood"):
                 for condition in ways:
-                    texts = list(judges.map(understood, cut[condition], [phrases] * len(where)))
+                    texts = list(judges.map(understood, cut[system][condition], [phrases] * len(where)))
                     results.append(judged(condition, system, where, texts))
     return Found(
         "Words after losses",
@@ -150,18 +150,25 @@ async def measure(plan: Plan) -> Found:
 
 
 async def heard_by(
-    system: SystemName,
+    systems: Sequence[SystemName],
     encoded: dict[Condition, tuple[bytes, ...]],
     where: Sequence[Sentence],
     folder: Path,
-) -> dict[Condition, list[Samples]]:
-    """What came out of each sentence, in all conditions at the same time."""
+) -> dict[SystemName, dict[Condition, list[Samples]]]:
+    """What came out of each sentence, for all systems and in all conditions at the same time."""
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(hub())
         ticking = await stack.enter_async_context(callers())
-        calls = await stack.enter_async_context(calls_with(system, running, ticking, attention="keep"))
-        each = [one_call(calls, condition, said, where, folder) for condition, said in encoded.items()]
-        return dict(zip(encoded, await asyncio.gather(*each), strict=True))
+        sides = [
+            await stack.enter_async_context(calls_with(system, running, ticking, attention="keep"))
+            for system in systems
+        ]
+
+        async def one_system(calls: Calls) -> dict[Condition, list[Samples]]:
+            each = [one_call(calls, condition, said, where, folder) for condition, said in encoded.items()]
+            return dict(zip(encoded, await asyncio.gather(*each), strict=True))
+
+        return dict(zip(systems, await asyncio.gather(*map(one_system, sides)), strict=True))
 
 
 async def one_call(
@@ -200,9 +207,12 @@ def judged(
 
 # ---- telling
 
-INTRODUCTION = f"""Sentences of the callers, understood by the embedded recogniser, which expects them, after
-what became of them on the way: word error rate. The same packets are lost for both; at each loss {SEEDS} runs
-with packets that tell of the one before (in-band FEC, as a browser's do), and {SEEDS_WITHOUT_FEC} without."""
+INTRODUCTION = f"""Sentences of the callers, understood by the embedded recogniser after what became of them
+on the way: word error rate. The recogniser's grammar is made of these very sentences, with general English
+beside it for what fits none of them: it forgives more than one that expects nothing in particular. The same
+packets are lost for all; at each loss {SEEDS} runs with packets that tell of the one before (in-band FEC, as
+a browser's do), and {SEEDS_WITHOUT_FEC} without. The senders know the loss to be expected from the first
+packet on; a browser learns it from the receiver's reports in the first seconds."""
 
 Rates = dict[tuple[float, bool, SystemName], tuple[int, int]]
 

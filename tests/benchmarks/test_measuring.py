@@ -18,7 +18,7 @@ from benchmarks.common.caller import Caller
 from benchmarks.common.chat_server import tokens
 from benchmarks.common.document import write_section
 from benchmarks.common.ears import Ears
-from benchmarks.common.figures import Spread, bar
+from benchmarks.common.figures import Spread, bar, finish
 from benchmarks.common.mouth import Mouth
 from benchmarks.common.peers.ours import FreeRecognition
 from benchmarks.common.said import Note, Said
@@ -144,6 +144,15 @@ def test_figures() -> None:
     assert bar("median", 0.4, "<=", 0.45) == "bar: median 0.4 <= 0.45 ok"
     assert bar("median", 0.5, "<=", 0.45) == "bar: median 0.5 <= 0.45 short"
     assert bar("median", None, "<", 30) == "bar: median - < 30 short"
+
+
+def test_a_bar_that_is_missed_ends_the_program_with_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    met, missed = bar("median", 0.4, "<=", 0.45), bar("worst", 0.5, "<=", 0.45)
+    finish([met])
+    with pytest.raises(SystemExit) as ended:
+        finish([missed, met])
+    assert ended.value.code not in (0, None)
+    assert capsys.readouterr().out.splitlines() == [met, missed, met]
 
 
 def test_a_program_replaces_its_own_section_and_no_other(tmp_path: Path) -> None:
