@@ -54,13 +54,21 @@ class Wishes:
 
     @classmethod
     def of(cls, fmtp: Mapping[str, str]) -> Wishes:
-        """From its description's format parameters (RFC 7587, section 7). What makes no sense is ignored."""
+        """From its description's format parameters (RFC 7587, section 7). What makes no sense is ignored.
+
+        So are bit rates below the least there is, 6 kbit/s; those beyond the most are taken for the most.
+        """
         asked = fmtp.get("maxaveragebitrate", "")
         bit_rate = DEFAULT_BIT_RATE
-        if asked.isascii() and asked.isdigit():
+        if asked.isascii() and asked.isdigit() and int(asked[:9]) >= MIN_BIT_RATE:
             steps = min(int(asked[:9]), MAX_BIT_RATE) // BIT_RATE_STEP
             bit_rate = max(MIN_BIT_RATE, steps * BIT_RATE_STEP)
         return cls(bit_rate, fec=fmtp.get("useinbandfec") == "1", dtx=fmtp.get("usedtx") == "1")
+
+    @property
+    def encoding(self) -> tuple[int, bool]:
+        """What the encoder has to know: bit rate and FEC. Silence is left out only after it."""
+        return self.bit_rate, self.fec
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +91,18 @@ class SoundStream:
         #: The rate of what comes next before it became 48 kHz. Speech that was made at 16 kHz takes a fifth
         #: less work if that is known, and comes out closer to the original.
         self.content_rate_hz = CLOCK_HZ
-        self._encoders: dict[Wishes, _Encoder] = {}
+        self._encoders: dict[tuple[int, bool], _Encoder] = {}
 
     def sound(self, samples: Pcm16, at: int) -> Sound:
         """The next 20 ms: mono at 48 kHz. `at` is their place in time, in samples."""
         return Sound(self, samples, at)
 
     def encoder(self, wishes: Wishes, at: int) -> _Encoder:
-        encoder = self._encoders.get(wishes)
+        encoder = self._encoders.get(wishes.encoding)
         if encoder is None:
             idle_before = at - IDLE_FRAMES * FRAME_SAMPLES
             self._encoders = {w: e for w, e in self._encoders.items() if e.used_at >= idle_before}
-            encoder = self._encoders[wishes] = _Encoder(wishes)
+            encoder = self._encoders[wishes.encoding] = _Encoder(wishes)
         return encoder
 
 
@@ -110,7 +118,7 @@ class Sound:
         # A quarter of the time that `any` takes.
         self.is_silent = not np.count_nonzero(samples)
         self._level: int | None = None
-        self._packets: dict[Wishes, Packet] = {}
+        self._packets: dict[tuple[int, bool], Packet] = {}
 
     @property
     def level(self) -> int:
@@ -123,9 +131,9 @@ class Sound:
         """Encoded as wished for a receiver that loses so many packets; the one that loses most decides."""
         encoder = self.stream.encoder(wishes, self.at)
         encoder.lossy(loss_percent)
-        packet = self._packets.get(wishes)
+        packet = self._packets.get(wishes.encoding)
         if packet is None:
-            packet = self._packets[wishes] = encoder.encode(self)
+            packet = self._packets[wishes.encoding] = encoder.encode(self)
         return packet
 
 

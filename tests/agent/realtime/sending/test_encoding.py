@@ -48,7 +48,10 @@ def spoken(seconds: float) -> np.ndarray:
         ({"maxaveragebitrate": "23999"}, Wishes(20_000)),
         ({"maxaveragebitrate": "510000"}, Wishes(MAX_BIT_RATE)),
         ({"maxaveragebitrate": "9" * 5000}, Wishes(MAX_BIT_RATE)),
-        ({"maxaveragebitrate": "0"}, Wishes(MIN_BIT_RATE)),
+        ({"maxaveragebitrate": "7999"}, Wishes(MIN_BIT_RATE)),
+        ({"maxaveragebitrate": "6000"}, Wishes(6_000)),
+        ({"maxaveragebitrate": "5999"}, Wishes()),
+        ({"maxaveragebitrate": "0"}, Wishes()),
         ({"maxaveragebitrate": "-1"}, Wishes()),
         ({"maxaveragebitrate": "²"}, Wishes()),
         ({"maxaveragebitrate": ""}, Wishes()),
@@ -115,7 +118,7 @@ def test_the_receiver_that_loses_most_decides_and_its_leaving_too():
 
 def test_who_wants_the_same_gets_the_same_packet_encoded_once():
     stream, before = SoundStream(), ENCODED._value.get()
-    alike = [Wishes.of({"useinbandfec": "1"}) for _ in range(5)]
+    alike = [Wishes.of({"useinbandfec": "1", "usedtx": dtx}) for dtx in ("0", "1", "0", "1")]
     for place, frame in enumerate(spoken(0.2)):
         sound = stream.sound(frame, place * FRAME)
         packets = [sound.packet(wishes, 0) for wishes in alike]
