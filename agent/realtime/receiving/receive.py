@@ -31,11 +31,11 @@ def iter_speech(track: MediaStreamTrack) -> AsyncIterator[Samples]:
 async def iter_audio(track: MediaStreamTrack, *, rate_hz: int) -> AsyncIterator[Samples]:
     """Yield the track's sound as 20 ms blocks, mono float32 in [-1, 1), until the track ends.
 
-    Reads as fast as it is read from. A track from `Peer` keeps at most one second for a slow reader; what is
-    older is dropped and counted in ``voice_agent_received_frames_dropped_total``. In the place of packets
-    lost on the way is what the next one tells of them or what can be made up, then silence; only of a gap of
-    more than `jitter.MAX_FILL_MS` all but the beginning is left out. The last, incomplete block is not
-    yielded.
+    Reads as fast as it is read from. A track from `Peer` keeps at most a second while it is not read, and
+    while it is what comes at once after a stall, up to 10 s; what is older is dropped and counted in
+    ``voice_agent_received_frames_dropped_total``. In the place of packets lost on the way is what the next
+    one tells of them or what can be made up, then silence; only of a gap of more than `jitter.MAX_FILL_MS`
+    all but the beginning is left out. The last, incomplete block is not yielded.
     """
     block_samples = rate_hz * BLOCK_MS // 1000
     if isinstance(track, ReceivedAudio) and rate_hz in opus.RATES_HZ:

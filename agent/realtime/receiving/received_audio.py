@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -15,16 +16,19 @@ from numpy.typing import NDArray
 from prometheus_client import Counter
 
 from agent.realtime.receiving.decoding import PieceDecoder, clock_hz, make_decoder
-from agent.realtime.receiving.jitter import Counts, Lost, Piece, Silence
+from agent.realtime.receiving.jitter import MAX_AHEAD_MS, Counts, Lost, Piece, Silence
 
 DROPPED_FRAMES = Counter(
     "voice_agent_received_frames_dropped_total",
     "Frames of a remote track dropped because nobody read them in time",
 )
 
-#: Sound kept for a slow reader. Speech is consumed faster than it is spoken, so a reader that was held up
-#: catches up and no delay stays; beyond a second it is gone for good, and so is this.
+#: Sound kept while nobody reads; and how long nobody has to have read for that. Speech is consumed faster
+#: than it is spoken, so a reader that was held up catches up and no delay stays; beyond a second it is gone
+#: for good, and so is this.
 MAX_WAITING_MS = 1000.0
+#: Read in a row without a turn for anybody else: decoding takes up to 0.1 ms each.
+MAX_PIECES_IN_A_ROW = 25
 #: Pieces are no longer, but for packets that are.
 PIECE_MS = 20
 
@@ -48,6 +52,9 @@ class ReceivedAudio(MediaStreamTrack):
         self._kept: deque[tuple[Piece, RTCRtpCodecParameters]] = deque()
         self._kept_ms = 0.0
         self._changed = asyncio.Event()
+        self._is_awaited = False
+        self._read_s = float("-inf")
+        self._in_a_row = 0
         #: Readers get what comes in turn, or the first would get all of it.
         self._turn = asyncio.Lock()
         self._over = False
@@ -55,13 +62,18 @@ class ReceivedAudio(MediaStreamTrack):
         self._codec: RTCRtpCodecParameters | None = None
 
     def take(self, pieces: Iterable[Piece], codec: RTCRtpCodecParameters) -> None:
-        """More sound has come. What is older than `MAX_WAITING_MS` goes, and is counted."""
+        """More sound has come.
+
+        While somebody reads, as much is kept as can come at once after a stall, `MAX_AHEAD_MS`: a relay
+        reached over TCP hands it over before any reader has its turn. Otherwise it is `MAX_WAITING_MS`. What
+        is older goes, and is counted.
+        """
         if self._over or self.readyState != "live":
             return
         for piece in _in_parts(pieces, clock_hz(codec) * PIECE_MS // 1000):
             self._kept.append((piece, codec))
             self._kept_ms += _duration_ms(piece, codec)
-        while self._kept_ms > MAX_WAITING_MS:
+        while self._kept_ms > (MAX_AHEAD_MS if self._is_read else MAX_WAITING_MS):
             self._next()
             DROPPED_FRAMES.inc()
         self._changed.set()
@@ -90,16 +102,34 @@ class ReceivedAudio(MediaStreamTrack):
     async def _read(self, rate_hz: int) -> tuple[NDArray[np.int16], Piece, RTCRtpCodecParameters]:
         async with self._turn:
             while True:
-                while not self._kept and not self._over and self.readyState == "live":
-                    self._changed.clear()
-                    await self._changed.wait()
+                await self._piece_is_there()
                 if not self._kept or self.readyState != "live":
                     self.stop()
                     raise MediaStreamError
                 piece, codec = self._next()
+                self._read_s = time.monotonic()
                 samples = self._decoder_for(codec, rate_hz).decode(piece)
                 if len(samples):
                     return samples, piece, codec
+
+    async def _piece_is_there(self) -> None:
+        """Or nothing more will come."""
+        self._in_a_row += 1
+        if self._in_a_row > MAX_PIECES_IN_A_ROW:
+            self._in_a_row = 0
+            await asyncio.sleep(0)
+        while not self._kept and not self._over and self.readyState == "live":
+            self._changed.clear()
+            self._is_awaited = True
+            try:
+                await self._changed.wait()
+            finally:
+                self._is_awaited = False
+            self._in_a_row = 0
+
+    @property
+    def _is_read(self) -> bool:
+        return self._is_awaited or time.monotonic() - self._read_s < MAX_WAITING_MS / 1000
 
     def stop(self) -> None:
         super().stop()

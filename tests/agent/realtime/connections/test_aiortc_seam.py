@@ -16,6 +16,7 @@ from aiortc.mediastreams import MediaStreamError
 
 from agent.realtime.connections import aiortc_seam
 from agent.realtime.negotiation import sdp
+from agent.realtime.receiving.jitter import MAX_AHEAD_MS
 from agent.realtime.receiving.receive import iter_speech
 from agent.realtime.receiving.received_audio import DROPPED_FRAMES, MAX_WAITING_MS, ReceivedAudio
 
@@ -102,7 +103,7 @@ async def test_reading_ends_cleanly_when_the_connection_closes():
         block = await anext(blocks)
         assert (block.dtype, block.shape) == (np.float32, (320,))
         await receiver.close()
-        assert len([block async for block in blocks]) <= MAX_WAITING_MS / 20
+        assert len([block async for block in blocks]) <= MAX_AHEAD_MS / 20
         assert track.readyState == "ended"
 
 

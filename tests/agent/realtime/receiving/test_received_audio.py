@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from fractions import Fraction
 
@@ -12,9 +13,14 @@ from aiortc.codecs import CODECS, get_encoder
 from aiortc.mediastreams import MediaStreamError
 
 from agent.realtime.receiving.decoding import AUDIO_SECONDS, MALFORMED, packet_ticks
-from agent.realtime.receiving.jitter import Lost, Silence, Sound
+from agent.realtime.receiving.jitter import MAX_AHEAD_MS, Lost, Silence, Sound
 from agent.realtime.receiving.receive import iter_audio, iter_speech
-from agent.realtime.receiving.received_audio import DROPPED_FRAMES, MAX_WAITING_MS, ReceivedAudio
+from agent.realtime.receiving.received_audio import (
+    DROPPED_FRAMES,
+    MAX_PIECES_IN_A_ROW,
+    MAX_WAITING_MS,
+    ReceivedAudio,
+)
 from tests.agent.realtime.connections.test_aiortc_seam import audio_frame
 from tests.agent.realtime.opus_parts import FRAME, WITH_FEC, packets, voice
 
@@ -93,6 +99,43 @@ async def test_nobody_has_to_read_and_a_second_is_kept():
     track.end()
     assert (await track.recv()).pts == 150 * FRAME
     assert len(await everything(track, 16_000)) == 16 * MAX_WAITING_MS - 320
+
+
+async def test_a_reader_that_waits_gets_all_that_comes_at_once_after_a_stall():
+    track, heard = ReceivedAudio("voice"), []
+    pieces = sounds([b"\x48" + bytes(20)] * 1000)
+
+    async def listen() -> None:
+        with suppress(MediaStreamError):
+            while True:
+                heard.append((await track.recv()).pts // FRAME)
+
+    listening = asyncio.create_task(listen())
+    await asyncio.sleep(0)
+    dropped = DROPPED_FRAMES._value.get()
+    most = int(MAX_AHEAD_MS / 20)
+    for piece in pieces[: most + 10]:
+        track.take([piece], OPUS)
+    assert DROPPED_FRAMES._value.get() == dropped + 10
+    while len(heard) < MAX_PIECES_IN_A_ROW:
+        await asyncio.sleep(0)
+    assert len(heard) < most, "others have their turn"
+    for piece in pieces[most + 10 : most + 20]:
+        track.take([piece], OPUS)
+    track.end()
+    await listening
+    assert heard == list(range(10, most + 20))
+
+
+async def test_of_what_nobody_reads_any_more_a_second_is_kept(monkeypatch: pytest.MonkeyPatch):
+    track, now = ReceivedAudio("voice"), time.monotonic
+    track.take(sounds([b"\x48" + bytes(20)]), OPUS)
+    await track.recv()
+    pieces = sounds([b"\x48" + bytes(20)] * 200)
+    track.take(pieces[:100], OPUS)
+    monkeypatch.setattr(time, "monotonic", lambda: now() + MAX_WAITING_MS / 1000)
+    track.take(pieces[100:101], OPUS)
+    assert (await track.recv()).pts == 51 * FRAME
 
 
 async def test_a_reader_waits_for_sound_and_ends_with_the_track():

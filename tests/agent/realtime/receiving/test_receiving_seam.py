@@ -12,7 +12,8 @@ from aiortc import RTCPeerConnection
 from aiortc.rtp import is_rtcp
 
 from agent.realtime.ice.ice_seam import ice_connections
-from agent.realtime.receiving.received_audio import ReceivedAudio
+from agent.realtime.receiving.receive import iter_speech
+from agent.realtime.receiving.received_audio import DROPPED_FRAMES, ReceivedAudio
 from agent.realtime.receiving.receiving_seam import MAX_DATAGRAM_BYTES, MAX_SRTP_BYTES, REFUSED
 from tests.agent.realtime.connections.test_aiortc_seam import noisy_pair
 
@@ -93,6 +94,32 @@ async def test_what_took_the_shortcut_is_counted_as_ever():
         assert (inbound.packetsReceived, inbound.packetsLost) == (path.track.counts.received, 0)
         (source,) = path.pc.getReceivers()[0].getSynchronizationSources()
         assert source.source == inbound.ssrc
+
+
+async def test_what_comes_at_once_after_a_stall_is_heard():
+    """As from a relay that is reached over TCP, which hands it over in one go."""
+    packets, heard = 150, 0
+    async with held_up(packets) as path:
+        dropped = DROPPED_FRAMES._value.get()
+
+        async def listen() -> None:
+            nonlocal heard
+            async for _ in iter_speech(path.track):
+                heard += 1
+
+        listening = asyncio.create_task(listen())
+        while not path.track._is_awaited:
+            await asyncio.sleep(0)
+        heard = 0
+        before = path.track.counts.received
+        for packet in path.packets[:packets]:
+            path.hand_on(packet, 1)
+        assert path.track.counts.received == before + packets
+        while heard < packets - 1:
+            await asyncio.sleep(0)
+        assert DROPPED_FRAMES._value.get() == dropped
+        await path.pc.close()
+        await listening
 
 
 async def test_nothing_overtakes_what_waits():
