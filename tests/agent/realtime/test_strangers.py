@@ -18,7 +18,7 @@ from agent.realtime.negotiation.signals import Candidate
 from tests.agent.hub.hub_parts import Raw, client, metric, token
 from tests.agent.realtime.opus_parts import FRAME
 from tests.agent.realtime.peer_parts import Participant, participant
-from tests.agent.realtime.sending_parts import Frames
+from tests.agent.realtime.sending_parts import Hasty
 from tests.conftest import RunningHub
 
 #: Sorts above alice, who therefore waits for its offer.
@@ -198,7 +198,7 @@ async def test_sound_under_numbers_without_end(hub: RunningHub) -> None:
     timeouts = metric("voice_agent_connection_close_timeouts_total")
     forgotten = metric("voice_agent_received_sources_forgotten_total")
     pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    sender = pc.addTrack(Frames(np.zeros((1, FRAME), np.int16)))
+    sender = pc.addTrack(Hasty(np.zeros((1, FRAME), np.int16)))
     announced = sender._ssrc
     await pc.setLocalDescription(await pc.createOffer())
     try:

@@ -20,7 +20,7 @@ from agent.realtime.receiving.received_audio import ReceivedAudio
 from agent.realtime.receiving.source_seam import FAILED_REPORTS, FORGOTTEN, MAX_CONTEXTS, MAX_SOURCES
 from tests.agent.realtime.connections.test_aiortc_seam import negotiate, new_connection
 from tests.agent.realtime.opus_parts import FRAME, voice
-from tests.agent.realtime.sending_parts import Frames
+from tests.agent.realtime.sending_parts import Hasty
 
 #: More than any report of aiortc's can hold.
 MANY = 200
@@ -38,7 +38,7 @@ class Talk:
 
     async def connect(self, sections: int) -> None:
         for _ in range(sections):
-            self.other.addTrack(Frames(voice(0.2).reshape(-1, FRAME)))
+            self.other.addTrack(Hasty(voice(0.2).reshape(-1, FRAME)))
         await negotiate(self.other, self.pc)
         self._listen_to_reports()
         for section in range(sections):
@@ -200,7 +200,7 @@ async def test_a_connection_that_only_sends_forgets_as_well_what_is_needed_to_de
     other, pc = new_connection(), new_connection()
     try:
         other.addTransceiver("audio", "recvonly")
-        pc.addTrack(Frames(voice(0.2).reshape(-1, FRAME)))
+        pc.addTrack(Hasty(voice(0.2).reshape(-1, FRAME)))
         await other.setLocalDescription(await other.createOffer())
         await pc.setRemoteDescription(other.localDescription)
         for _ in range(2):
