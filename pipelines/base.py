@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 EngineKind = Literal["stt", "llm", "tts"]
 #: Codes that are written differently for what engines take for the same.
@@ -84,3 +85,13 @@ def guarded(engine: str) -> Iterator[None]:
         kind = type(error).__name__
         _log.error("%s failed: %s at %s:%s", engine, kind, place.filename, place.lineno)
         raise EngineError(f"{engine} failed ({kind})") from None
+
+
+async def guarded_stream(
+    engine: str, stream: Callable[[], AsyncGenerator[_T, None]]
+) -> AsyncGenerator[_T, None]:
+    """What the stream that `stream` opens yields, with `guarded` around it; closing this closes it."""
+    with guarded(engine):
+        async with aclosing(stream()) as items:
+            async for item in items:
+                yield item

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pipelines import events as ev
-from pipelines.base import EngineError
+from pipelines.base import EngineBusyError, EngineError
 from pipelines.endpoint.model import WINDOW_S, EndOfTurnModel
 from pipelines.listener import Listener
 from pipelines.persona import Persona
 from pipelines.reports import Caption, Problem, Report
 from pipelines.speech import ENGINE_FAILURES
 from pipelines.stt.base import Recognition, SpeechToText
+from pipelines.stt.guarded import GuardedRecognition
 from pipelines.timeline import Step
 
 _log = logging.getLogger(__name__)
@@ -89,7 +90,9 @@ class Hearing:
 
     def open(self, command: ev.Listen, listener: Listener) -> None:
         """Recognise what `listener` hears, from `command.from_ms` on."""
-        recognition = self._stt.recognise(language=self._persona.language, phrases=self._persona.phrases)
+        recognition = GuardedRecognition(
+            self._stt, language=self._persona.language, phrases=self._persona.phrases
+        )
         listener.listen(recognition, command.from_ms, preroll=not command.continues)
         captions = self._tasks.create_task(self._caption(command.segment, recognition))
         self._open[command.segment] = _Heard(command.peer, listener, command.from_ms, recognition, captions)
@@ -139,9 +142,7 @@ class Hearing:
                 )
                 self._show(command.segment, heard, transcript.text)
             except (EngineError, TimeoutError) as error:
-                _log.warning("recognition failed: %s", error)
-                ENGINE_FAILURES.labels("stt").inc()
-                self._report(Problem("Speech recognition is not working at the moment."))
+                self._failed(error, decisive=command.decisive)
         this = asyncio.current_task()
         others = {task for task in heard.transcriptions if task is not this and not task.done()}
         heard.transcriptions = others
@@ -151,6 +152,17 @@ class Hearing:
         heard.cancel_transcriptions()
         self._mark(Step.TRANSCRIBED)
         self._handle(event)
+
+    def _failed(self, error: EngineError | TimeoutError, *, decisive: bool) -> None:
+        if isinstance(error, EngineBusyError) and not decisive:
+            # It gave way to what somebody waits for.
+            _log.info("recognition ahead of time gave way: %s", error)
+            return
+        _log.warning("recognition failed: %s", error)
+        ENGINE_FAILURES.labels("stt").inc()
+        if decisive:
+            # Ahead of time nobody has noticed, and it is tried once more.
+            self._report(Problem("Speech recognition is not working at the moment."))
 
     def _judge(self, command: ev.Transcribe, heard: _Heard) -> None:
         """Ask the end-of-turn model about the pause, if it is one and there is a model."""

@@ -34,7 +34,7 @@ class Persona(BaseModel):
     #: What the agent says when the recogniser or the model failed.
     sorry_not_understood: str = "I am sorry, I could not make that out. Could you say it again?"
     sorry_no_answer: str = "I am sorry, I cannot think of an answer right now. Please try again in a moment."
-    #: Said once to a caller when the recogniser does not speak `language`.
+    #: Said once to each caller when the recogniser does not speak `language`.
     sorry_language: str = "I am sorry, I can only understand English here."
     #: Said when an answer is due and not ready within `filler_after_ms`; None: never.
     fillers: Annotated[tuple[Phrase, ...], Field(max_length=20)] = ("Let me see.", "One moment.")

@@ -9,10 +9,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import aclosing
+from functools import partial
 
 from prometheus_client import Counter
 
-from pipelines.base import EngineError
+from pipelines.base import EngineError, guarded_stream
 from pipelines.filler import Fillers
 from pipelines.gate import opened
 from pipelines.playout import Playout
@@ -26,7 +27,7 @@ _FILLERS = Counter("voice_agent_fillers_total", "Fillers said because an answer 
 
 
 class Reply:
-    """Prepared by `run`, released by `gate`, stopped by cancelling `run`.
+    """Prepared by `run`, released by `gate`, stopped by closing that and cancelling `run`.
 
     `on_audible` is called right before the first sound is pushed, `on_text` with the text spoken so far,
     `on_first_clause` and `on_first_audio` when the first of each is there, `on_problem` with plain words for
@@ -118,6 +119,8 @@ class Reply:
                 self._answering = self.audible = True
                 self._from_ms = self._playout.played_ms + self._playout.queued_ms
                 self._on_audible(self.id)
+                # Whoever heard of it may have stopped it: nothing of it sounds then.
+                await opened(self.gate)
             if piece.first:
                 self._spoken.add(piece.clause, piece.spoken)
                 self._on_text(self.id, self.text)
@@ -133,7 +136,8 @@ class Reply:
             return
         try:
             async with asyncio.timeout(TTS_TIMEOUT_S):
-                async with aclosing(self._voice.synthesize(speakable(phrase, self._language))) as audio:
+                stream = partial(self._voice.synthesize, speakable(phrase, self._language))
+                async with aclosing(guarded_stream("the voice", stream)) as audio:
                     pieces = [pcm async for pcm in audio]
         except (EngineError, TimeoutError) as error:
             # If the voice is broken the answer will say so.
@@ -146,6 +150,7 @@ class Reply:
             _FILLERS.inc()
             self._on_filler(self.id)
             for pcm in pieces:
+                await opened(self.gate)
                 await self._playout.push(pcm)
 
 

@@ -12,12 +12,13 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from prometheus_client import Counter
 
 from pipelines.audio import Pcm
-from pipelines.base import EngineError
+from pipelines.base import EngineError, guarded, guarded_stream
 from pipelines.clauses import ClauseSplitter, loosens_in_ms
 from pipelines.playout import Playout
 from pipelines.speakable import Reader, speakable
@@ -150,7 +151,8 @@ class Speech:
         first = True
         if not self._mute:
             try:
-                async with aclosing(self._voice.synthesize(spoken, wanted=self._gate)) as audio:
+                stream = partial(self._voice.synthesize, spoken, wanted=self._gate)
+                async with aclosing(guarded_stream("the voice", stream)) as audio:
                     while (pcm := await self._in_time(audio)) is not None:
                         if not self.audible:
                             self.audible = True
@@ -198,7 +200,8 @@ async def rehearse(voice: PhraseCache, texts: Iterable[str], language: str | Non
             splitter.end()
             ahead_ms = 0.0
             while (clause := splitter.take(ahead_ms)) is not None:
-                ahead_ms += await voice.prepare(read(clause))
+                with guarded("the voice"):
+                    ahead_ms += await voice.prepare(read(clause))
     except EngineError as error:
         # Whoever needs the phrase will find out, too, and says so in the call.
         _log.info("phrases could not be prepared: %s", error)

@@ -7,8 +7,9 @@ import logging
 import re
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
+from functools import partial
 
-from pipelines.base import EngineError, guarded
+from pipelines.base import EngineError, guarded_stream
 from pipelines.dialogue import Dialogue
 from pipelines.errands import Errands
 from pipelines.gate import opened
@@ -102,11 +103,9 @@ class Thoughts:
             async for delta in deltas:
                 yield delta
 
-    async def _asked(self, history: Sequence[Message]) -> AsyncGenerator[Delta, None]:
-        with guarded("the language model"):
-            async with aclosing(self._llm.stream(history, tools=self._errands.specs)) as deltas:
-                async for delta in deltas:
-                    yield delta
+    def _asked(self, history: Sequence[Message]) -> AsyncGenerator[Delta, None]:
+        stream = partial(self._llm.stream, history, tools=self._errands.specs)
+        return guarded_stream("the language model", stream)
 
     def _failed(self, error: EngineError) -> None:
         _log.warning("the language model failed: %s", error)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -18,6 +17,7 @@ from types import TracebackType
 from prometheus_client import Histogram
 
 from pipelines import events as ev
+from pipelines.alarm import Alarm, now_ms
 from pipelines.audio import Samples
 from pipelines.dialogue import Dialogue
 from pipelines.endpoint.model import EndOfTurnModel
@@ -52,8 +52,6 @@ _VOICE_TO_VOICE = Histogram(
 
 GREETING = "greeting"
 _WORD = re.compile(r"\w")
-#: A deadline waits so long for the audio that makes it due before it passes without.
-AUDIO_GRACE_MS = 150.0
 #: A reply that ends so asks something, quotation marks and the like aside.
 _QUESTION = re.compile(r"[?？][^\w?？]*$")
 
@@ -98,12 +96,17 @@ class Conversation:
         self._dialogue = self._new_dialogue()
         #: Callers known to be in the room, whether they are heard or not.
         self._present: set[str] = set()
+        #: Who was not understood and has not been told so, the reply that tells them, and who has been told
+        #: that it is for the language.
+        self._not_understood: set[str] = set()
+        self._apology = ""
+        self._told_language: set[str] = set()
         self._listeners: dict[str, Listener] = {}
         self._played = PlayedLevels()
         self._replies: dict[str, _UnderWay] = {}
         self._timeline = Timeline()
         self._state: State | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._turns, self._heard_ms, lambda: self._handle(ev.Tick()))
         self._quiet = asyncio.Event()
         self._closed = False
         self._tasks = asyncio.TaskGroup()
@@ -134,8 +137,7 @@ class Conversation:
             under_way.task.cancel()
             _log.debug("reply %s ended with the call", under_way.reply.id)
         self._errands.close()
-        if self._timer:
-            self._timer.cancel()
+        self._alarm.stop()
         if self._rehearsal:
             self._rehearsal.cancel()
         await self._tasks.__aexit__(kind, error, trace)
@@ -151,6 +153,8 @@ class Conversation:
         self._present.discard(peer)
         self._listeners.pop(peer, None)
         self._handle(ev.CallerLeft(peer, alone=self.alone))
+        self._not_understood.discard(peer)
+        self._told_language.discard(peer)
 
     @property
     def alone(self) -> bool:
@@ -169,13 +173,13 @@ class Conversation:
             peer,
             self._vad_options,
             played=self._played,
-            now_ms=_now_ms,
+            now_ms=now_ms,
             on_event=on_event,
-            on_heard=self._tick,
+            on_heard=self._alarm.heard,
             memory_ms=MODEL_MEMORY_MS if self._end_of_turn else 0.0,
         )
         if peer in self._listeners:
-            self._hearing.move(peer, listener, _now_ms())
+            self._hearing.move(peer, listener, now_ms())
         self._listeners[peer] = listener
         try:
             await listener.run(audio)
@@ -234,7 +238,11 @@ class Conversation:
             return
         if isinstance(event, ev.Offset):
             self._timeline.mark(Step.SPEECH_END, event.at_ms)
-        for command in self._turns.handle(event, self._heard_ms()):
+        commands = self._turns.handle(event, self._heard_ms())
+        understood = {c.peer for c in commands if isinstance(c, ev.Accept)}
+        failed = {c.peer for c in commands if isinstance(c, ev.Forget) and c.why == "failed"}
+        self._not_understood = (self._not_understood | failed) - understood
+        for command in commands:
             self._carry_out(command)
         self._after()
 
@@ -244,16 +252,11 @@ class Conversation:
         How long a silence was is told by the audio, not by a clock that runs on while packets, or the event
         loop, are held up. A line from which nothing has come for `MAX_LAG_MS` is dead and waited for no more.
         """
-        now_ms = _now_ms()
+        clock_ms = now_ms()
         # Whose turn it is decides it; the packets of those who only listen may be late, or none.
         speaking = {s.peer for s in self._turns.segments if s.stage not in CLOSED}
         heard = (lis.heard_ms for peer, lis in self._listeners.items() if not speaking or peer in speaking)
-        return min((at_ms for at_ms in heard if now_ms - at_ms < MAX_LAG_MS), default=now_ms)
-
-    def _tick(self) -> None:
-        """More has been heard; it may have made a deadline due."""
-        if (deadline_ms := self._turns.deadline_ms) is not None and deadline_ms <= self._heard_ms():
-            self._handle(ev.Tick())
+        return min((at_ms for at_ms in heard if clock_ms - at_ms < MAX_LAG_MS), default=clock_ms)
 
     def _after(self) -> None:
         """Publish what changed and set the alarm for the machine's next deadline."""
@@ -264,22 +267,7 @@ class Conversation:
             self._quiet.set()
         else:
             self._quiet.clear()
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-        if (deadline_ms := self._turns.deadline_ms) is not None:
-            self._wake_at(deadline_ms + AUDIO_GRACE_MS)
-
-    def _wake_at(self, wake_ms: float) -> None:
-        delay_s = max(0.0, wake_ms - _now_ms()) / 1000
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._overdue)
-
-    def _overdue(self) -> None:
-        """A deadline has passed and no audio has said so: the line is dead, or this process was held up."""
-        self._tick()
-        if self._turns.deadline_ms is not None and self._turns.deadline_ms > self._heard_ms():
-            # If it was held up, the audio that came meanwhile is still to be heard.
-            self._wake_at(max(self._turns.deadline_ms, _now_ms()) + AUDIO_GRACE_MS)
+        self._alarm.set()
 
     def _carry_out(self, command: ev.Command) -> None:
         match command:
@@ -295,6 +283,8 @@ class Conversation:
             case ev.Think(reply, turn, unaccepted):
                 self._think(reply, turn, unaccepted)
             case ev.Say(reply, what):
+                if what == ev.NOT_UNDERSTOOD:
+                    self._apology = reply
                 self._prepare(reply, fixed_text(self._announcement(what)), asyncio.Event())
             case ev.Speak(reply):
                 self._mark_step(Step.RELEASED)
@@ -317,9 +307,9 @@ class Conversation:
     def _announcement(self, what: str) -> str:
         if what == GREETING:
             return self._persona.greeting
-        return (
-            self._persona.sorry_not_understood if self._hearing.understands else self._persona.sorry_language
-        )
+        if self._hearing.understands:
+            return self._persona.sorry_not_understood
+        return self._persona.sorry_language if self._not_understood - self._told_language else ""
 
     def _think(self, reply: str, turn: int, unaccepted: tuple[tuple[str, str], ...]) -> None:
         self._timeline.turn = turn
@@ -340,12 +330,12 @@ class Conversation:
             gate=gate,
             on_audible=self._audible,
             on_text=self._spoken,
-            on_first_clause=lambda: timeline.mark(Step.FIRST_CLAUSE, _now_ms()),
-            on_first_audio=lambda: timeline.mark(Step.FIRST_AUDIO, _now_ms()),
+            on_first_clause=lambda: timeline.mark(Step.FIRST_CLAUSE, now_ms()),
+            on_first_audio=lambda: timeline.mark(Step.FIRST_AUDIO, now_ms()),
             on_problem=self._problem,
             language=self._persona.language,
             fillers=fillers,
-            on_filler=self._filled,
+            on_filler=self._sounds,
         )
         task = self._tasks.create_task(self._run_reply(reply, self._dialogue))
         self._replies[reply_id] = _UnderWay(reply, task, self._dialogue)
@@ -358,20 +348,33 @@ class Conversation:
             # the caption was the answer.
             dialogue.agent_said(reply.text, interrupted=False)
             self._report(Caption("agent", "", reply.id, reply.text, final=True))
+        self._told(reply.id)
         self._handle(ev.ReplyDone(reply.id, asks=bool(_QUESTION.search(reply.text))))
+        if self._not_understood:
+            # The answer was to others. Where one of them has the floor again, it waits for the next.
+            self._handle(ev.Announce(ev.NOT_UNDERSTOOD))
+
+    def _told(self, reply: str) -> None:
+        """`reply` is heard, or there was nothing to be heard: an apology has reached those it is for."""
+        if reply == self._apology:
+            if not self._hearing.understands:
+                self._told_language |= self._not_understood
+            self._not_understood.clear()
 
     def _audible(self, reply: str) -> None:
-        self._full_level()
+        self._told(reply)
         self._mark_step(Step.AUDIBLE)
         if (total_ms := self._timeline.total_ms) is not None:
             _VOICE_TO_VOICE.observe(total_ms / 1000)
             self._report(Latency(self._timeline.turn, total_ms, self._timeline.steps_ms()))
         self._timeline = Timeline()
-        self._handle(ev.ReplyAudible(reply))
+        self._sounds(reply)
 
-    def _filled(self, reply: str) -> None:
-        """A filler sounds: it can be interrupted like any speech, but answers nothing."""
-        self._playout.gain_db = 0.0
+    def _sounds(self, reply: str) -> None:
+        """The first sound of a reply, be it a filler, which can be interrupted like any speech."""
+        if isinstance(self._turns.floor, Thinking):
+            # An answer behind a filler that somebody speaks over is as quiet as that.
+            self._full_level()
         self._handle(ev.ReplyAudible(reply))
 
     def _spoken(self, reply: str, text: str) -> None:
@@ -395,11 +398,7 @@ class Conversation:
         self._playout.paused = False
 
     def _mark_step(self, step: Step) -> None:
-        self._timeline.mark(step, _now_ms())
+        self._timeline.mark(step, now_ms())
 
     def _problem(self, message: str) -> None:
         self._report(Problem(message))
-
-
-def _now_ms() -> float:
-    return time.monotonic() * 1000

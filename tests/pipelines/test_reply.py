@@ -92,19 +92,15 @@ async def replying(
 
     async with AudioSource() as playout:
         track = playout.new_track()
-        reply = Reply(
-            "r",
-            text,
-            voice,
-            playout,
-            gate=asyncio.Event(),
-            on_audible=lambda _: saw("audible"),
-            on_text=on_text,
-            on_first_clause=lambda: saw("clause"),
-            on_first_audio=lambda: saw("audio"),
-            on_problem=seen.problems.append,
-            **options,  # type: ignore[arg-type]
-        )
+        chosen: dict[str, object] = {
+            "gate": asyncio.Event(),
+            "on_audible": lambda _: saw("audible"),
+            "on_text": on_text,
+            "on_first_clause": lambda: saw("clause"),
+            "on_first_audio": lambda: saw("audio"),
+            "on_problem": seen.problems.append,
+        }
+        reply = Reply("r", text, voice, playout, **(chosen | options))  # type: ignore[arg-type]
 
         async def listen() -> None:
             while True:
@@ -167,6 +163,8 @@ async def test_before_the_gate_opens_a_bounded_part_is_made_and_nothing_sounds()
 async def test_a_gate_that_closes_again_in_the_same_moment_was_never_open() -> None:
     async with replying(fixed_text("All right."), Tones()) as (reply, seen, playout):
         await seen.until(lambda: "audio" in seen.events)
+        for _ in range(20):
+            await asyncio.sleep(0)
         reply.gate.set()
         reply.gate.clear()
         for _ in range(20):
@@ -246,6 +244,51 @@ async def test_no_filler_before_an_answer_that_is_ready() -> None:
         reply.gate.set()
         await seen.until(lambda: "done" in seen.events)
         assert voice.asked == ["It is four."]
+
+
+@pytest.mark.parametrize("filler", [False, True])
+async def test_a_reply_that_is_stopped_as_its_first_sound_is_told_makes_none(filler: bool) -> None:
+    told, gate = asyncio.Event(), asyncio.Event()
+
+    def stop(_: str) -> None:
+        gate.clear()
+        told.set()
+
+    ready = "" if filler else "It is four."
+    async with replying(
+        after(asyncio.Event() if filler else gate, ready),
+        Tones(),
+        gate=gate,
+        on_audible=stop,
+        on_filler=stop,
+        fillers=Fillers(["Hm."], after_ms=1) if filler else None,
+    ) as (_, seen, playout):
+        gate.set()
+        await told.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert playout.queued_ms == 0
+        assert seen.texts == []
+
+
+class Odd(Tones):
+    """A voice with an error that is none of an engine."""
+
+    async def synthesize(
+        self, text: str, *, wanted: asyncio.Event | None = None
+    ) -> AsyncGenerator[Pcm, None]:
+        raise RuntimeError("words of people")
+        yield Pcm(np.zeros(1, np.int16), 16_000)
+
+
+async def test_whatever_a_voice_raises_the_reply_is_written(caplog: pytest.LogCaptureFixture) -> None:
+    async with replying(fixed_text("One. Two."), Odd()) as (reply, seen, _):
+        reply.gate.set()
+        await seen.until(lambda: "done" in seen.events)
+        assert seen.texts[-1] == "One. Two."
+        assert len(seen.problems) == 1
+    assert "RuntimeError" in caplog.text
+    assert "words of people" not in caplog.text
 
 
 def test_no_filler_twice_in_a_row() -> None:

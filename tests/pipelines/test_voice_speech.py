@@ -7,13 +7,14 @@ from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 from chat_server import ChatServer
-from test_voice import PERSONA, Echo, call
+from test_voice import PERSONA, Echo, Understands, call, said
 
 from pipelines.engines import Engines
 from pipelines.llm.base import Delta, Message, TextDelta, ToolCall, ToolSpec
 from pipelines.llm.openai import INTERRUPTION, OpenAIEngine
-from pipelines.options import LlmOptions
-from pipelines.reports import Caption, State
+from pipelines.options import LlmOptions, TurnOptions
+from pipelines.reports import Caption, Report, State
+from pipelines.stt.base import Transcript
 from pipelines.tools import TOOLS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -54,6 +55,40 @@ async def test_what_a_persona_says_word_for_word_is_ready_before_it_is_needed(en
     async with call(engines, persona):
         while "How are things?" not in voice:  # type: ignore[operator]
             await asyncio.sleep(0.01)
+
+
+async def test_an_answer_behind_a_filler_that_is_spoken_over_is_as_quiet_as_that(engines: Engines) -> None:
+    """While it is not decided what speaks over the filler, nothing sounds."""
+    persona = PERSONA.model_copy(update={"filler_after_ms": 100, "fillers": ("One two three four five.",)})
+    voice = await engines.voice(None, None)
+    turns, llm = TurnOptions(sustained_ms=5000), Slow("It is four.")
+    async with call(engines, persona, llm=llm, stt=Deaf(""), turns=turns) as one:
+        paused: list[bool] = []
+
+        def watch(report: Report) -> None:
+            if isinstance(report, Caption) and report.text == llm.text:
+                paused.append(one.playout.paused)
+
+        one.watchers.append(watch)
+        # Left over from whatever was before.
+        one.playout.paused = True
+        one.conversation.typed("ann", "What is two plus two?")
+        await one.until(lambda: State.SPEAKING in one.states)
+        assert not one.playout.paused, "the filler is heard"
+        one.line.say(await said(voice, LONG))
+        while not one.playout.paused:
+            await asyncio.sleep(0.01)
+        llm.may.set()
+        await one.until(lambda: bool(paused))
+        assert paused == [True]
+
+
+class Deaf(Understands):
+    """A recogniser that never answers."""
+
+    async def transcribe(self, *, decisive: bool, rough: bool = False) -> Transcript:
+        await asyncio.Event().wait()
+        return Transcript("")
 
 
 LONG = "and one is one. And two is two. And three is three. And four is four. And five is five."
