@@ -118,6 +118,7 @@ class ConnectionMedia:
             for section in self._pc.getTransceivers()
             if section.kind == kind
             and section not in self._sections.values()
+            and not self._is_spent(section)
             and (offered_mids is None or section.mid in offered_mids)
         ]
         fresh = [section for section in usable if section not in self._tracks]
@@ -125,13 +126,25 @@ class ConnectionMedia:
             return None
         return next(iter(fresh or usable), None)
 
+    def _is_spent(self, section: RTCRtpTransceiver) -> bool:
+        """Whether an error has ended its sender for good."""
+        track, mouth = self._tracks.get(section), self._mouths.get(section)
+        has_ended = track is not None and track.readyState == "ended"
+        return has_ended and not (mouth is not None and mouth.can_go_on)
+
     def _send_in(self, section: RTCRtpTransceiver, outgoing: Outgoing) -> None:
-        track = self._tracks.setdefault(section, OutgoingTrack(outgoing.kind))
+        track = self._tracks.get(section)
+        if track is None or track.readyState == "ended":
+            track = self._tracks[section] = OutgoingTrack(outgoing.kind)
         aiortc_seam.set_track_id(track, outgoing.track_id)
         # Also where it is there already: the sender remembers the name it had then.
         section.sender.replaceTrack(track)
-        if outgoing.kind == "audio" and section not in self._mouths:
-            self._mouths[section] = Mouth(section.sender)
+        if outgoing.kind == "audio":
+            mouth = self._mouths.get(section)
+            if mouth is None:
+                self._mouths[section] = Mouth(section.sender)
+            else:
+                mouth.go_on()
         aiortc_seam.set_stream_id(section.sender, outgoing.stream_id)
         section.direction = _with_sending(section.direction)
         self._sections[outgoing] = section

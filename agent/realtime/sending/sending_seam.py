@@ -76,7 +76,8 @@ class Mouth:
         self._timeline = _Timeline()
         #: What a header says beside the numbers of its packet, by the level it tells.
         self._headers: dict[int, tuple[int, bytes]] = {}
-        self._payload_type = 0
+        #: Opus as it was agreed on; None before the sender starts, and if it is another codec.
+        self._codec: Any = None
         # In the lower half, as aiortc does: decryption copes with an overflow only if nothing is lost.
         self._sequence = random.randrange(1 << 15)
         self._origin = random.randrange(1 << 32)
@@ -88,6 +89,20 @@ class Mouth:
         self._sender._run_rtp = self._run
         self._sender._handle_rtcp_packet = self._reported
 
+    @property
+    def can_go_on(self) -> bool:
+        """Whether what has ended can begin again. aiortc's own loop would do so with other numbers, at which
+        receivers hear nothing for minutes.
+        """
+        return self._codec is not None
+
+    def go_on(self) -> None:
+        """Begin again if an error has ended it; the sender has another track by now."""
+        sender = self._sender
+        if sender._RTCRtpSender__rtp_exited.is_set():
+            sender._RTCRtpSender__rtp_exited.clear()
+            sender._RTCRtpSender__rtp_task = asyncio.ensure_future(self._run(self._codec))
+
     async def _run(self, codec: Any) -> None:
         sender = self._sender
         track: OutgoingTrack = sender.track
@@ -95,7 +110,7 @@ class Mouth:
             sender._RTCRtpSender__loop = _AtOnce()
             await self._aiortc_run(codec)
             return
-        self._payload_type = codec.payloadType
+        self._codec = codec
         sender._RTCRtpSender__rtp_started.set()
         try:
             track.feed(self._say)
@@ -112,7 +127,8 @@ class Mouth:
         finally:
             track.feed(None)
             track.stop()
-            sender._RTCRtpSender__track = None
+            if sender.track is track:
+                sender._RTCRtpSender__track = None
             # Whoever stops the sender waits for it.
             sender._RTCRtpSender__rtp_exited.set()
 
@@ -151,7 +167,7 @@ class Mouth:
         first, extensions = self._headers.get(level) or self._header(level)
         timestamp = (self._origin + at) & 0xFFFFFFFF
         head = _HEADER.pack(
-            first, is_start << 7 | self._payload_type, self._sequence, timestamp, sender._ssrc
+            first, is_start << 7 | self._codec.payloadType, self._sequence, timestamp, sender._ssrc
         )
         _in_one_go(sender.transport._send_rtp(head + extensions + payload))
         self._sequence = (self._sequence + 1) & 0xFFFF

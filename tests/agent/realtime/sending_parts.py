@@ -59,6 +59,14 @@ class Speaking:
         self._watch()
         return self.pc.localDescription.sdp
 
+    def send_instead(self, given: Sendable) -> None:
+        """Something else, in the same section if that can be."""
+        self._media.send([])
+        self._outgoing.close()
+        self._outgoing = Outgoing(given, "another", None, None, asyncio.create_task)
+        self._media.send([self._outgoing])
+        self._media.place()
+
     async def answered(self, answer: str) -> None:
         self._media.described(answer)
         await self.pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))

@@ -15,7 +15,7 @@ import pytest
 from aiortc import RTCRtpReceiver
 
 from agent.realtime import AudioSource
-from agent.realtime.connections import aiortc_seam
+from agent.realtime.connections import aiortc_seam, connection_media
 from agent.realtime.opus import has_fec
 from agent.realtime.receiving.decoding import AUDIO_SECONDS
 from agent.realtime.receiving.received_audio import ReceivedAudio
@@ -33,7 +33,7 @@ from agent.realtime.sending.tracks import OutgoingTrack
 from pipelines.audio import Pcm
 from tests.agent.realtime.connections.test_aiortc_seam import Noise, audio_frame, negotiate, new_connection
 from tests.agent.realtime.opus_parts import FRAME, voice
-from tests.agent.realtime.sending_parts import Frames, Prepare, RealTime, plain, speaking
+from tests.agent.realtime.sending_parts import Frames, Prepare, RealTime, Speaking, plain, speaking
 
 SPEECH = Pcm(voice(0.4), 48_000)
 SAID_FRAMES, SILENT_FRAMES = 20, 50
@@ -216,6 +216,82 @@ async def test_a_track_of_somebody_else_that_fails_ends_and_the_connection_can_b
         while FAILURES._value.get() == failures:
             await asyncio.sleep(0.01)
         assert speaker.pc.getSenders()[0].track is None
+
+
+async def test_a_section_whose_sender_failed_can_be_used_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connection_media, "REUSE_FROM_SECTIONS", 1)
+    async with (
+        AudioSource() as one,
+        AudioSource() as other,
+        speaking(one, prepare=aiortc_seam.prepare_received_track) as speaker,
+    ):
+        await speaker.sent(5)
+        speaker.is_lost = broken
+        while speaker.pc.getSenders()[0].track is not None:
+            await asyncio.sleep(0.01)
+        speaker.is_lost = lambda _: False
+        failed = len(speaker.packets)
+        speaker.send_instead(other)
+        assert len(speaker.pc.getTransceivers()) == 1
+        await other.push(SPEECH)
+        await speaker.sent(failed + 30)
+        while not (await speaker.track.read(16_000)).any():
+            pass
+        # The receiver sees one stream of packets, of which one was not sent.
+        steps = np.diff([packet.sequence_number for packet in speaker.packets])
+        assert steps.tolist().count(0) == 1
+        assert set(steps) == {0, 1}
+
+
+async def test_a_section_of_another_codec_whose_sender_failed_is_left_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connection_media, "REUSE_FROM_SECTIONS", 1)
+    async with AudioSource() as source, AsyncExitStack() as stack:
+        speaker = ByTelephone(source)
+        stack.push_async_callback(speaker.close)
+        await speaker.connect(None)
+        assert (await speaker.sent(1))[0].payload_type == 0
+        speaker.pc.getSenders()[0]._RTCRtpSender__rtp_task.cancel()
+        while speaker.pc.getSenders()[0].track is not None:
+            await asyncio.sleep(0.01)
+        speaker.send_instead(source)
+        assert len(speaker.pc.getTransceivers()) == 2
+
+
+class ByTelephone(Speaking):
+    async def offer(self) -> str:
+        self._media.send([self._outgoing])
+        self._media.place()
+        (section,) = self.pc.getTransceivers()
+        codecs = RTCRtpReceiver.getCapabilities("audio").codecs
+        section.setCodecPreferences([codec for codec in codecs if codec.mimeType == "audio/PCMU"])
+        return await super().offer()
+
+
+class LateInACall(Speaking):
+    """As after 20 minutes."""
+
+    async def offer(self) -> str:
+        description = await super().offer()
+        self.mouth._sequence, self.mouth._origin = 0xFFFF - 15, 0xFFFFFFFF - 30 * FRAME
+        return description
+
+
+async def test_numbers_and_times_overflow_unnoticed():
+    async with AudioSource() as source, AsyncExitStack() as stack:
+        speaker = LateInACall(source, aiortc_seam.prepare_received_track)
+        stack.push_async_callback(speaker.close)
+        await speaker.connect(None)
+        packets = (await speaker.sent(50))[:50]
+        for name, bits in (("sequence_number", 16), ("timestamp", 32)):
+            numbers = [getattr(packet, name) for packet in packets]
+            assert numbers[0] > numbers[-1]
+            steps = np.diff(numbers) % (1 << bits)
+            assert ((steps > 0) & (steps < 100 * FRAME)).all(), name
+        assert isinstance(speaker.track, ReceivedAudio)
+        counts = speaker.track.counts
+        while counts.received < 49:
+            await speaker.track.read(16_000)
+        assert (counts.lost, counts.late, counts.duplicate, counts.refused) == (0, 0, 0, 0)
 
 
 class Broken:
