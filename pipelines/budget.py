@@ -1,21 +1,24 @@
-"""How much may be wasted: a bucket that fills at a steady rate and is emptied by what was in vain; pure."""
+"""How much may be wasted: so many in any minute; pure."""
 
 from __future__ import annotations
 
+from collections import deque
+
+MINUTE_MS = 60_000.0
+
 
 class Budget:
-    """`per_min` in a minute, and as many at once after a minute without any."""
+    """At most `per_min` in any 60 s, as long as nothing is begun that `is_left` denies."""
 
-    def __init__(self, per_min: float) -> None:
+    def __init__(self, per_min: int) -> None:
         self._per_min = per_min
-        self._left = per_min
-        self._at_ms = 0.0
+        self._spent_ms: deque[float] = deque(maxlen=per_min)
 
-    def left(self, now_ms: float) -> float:
-        self._left = min(self._per_min, self._left + max(0.0, now_ms - self._at_ms) * self._per_min / 60_000)
-        self._at_ms = max(self._at_ms, now_ms)
-        return self._left
+    def is_left(self, now_ms: float) -> bool:
+        while self._spent_ms and self._spent_ms[0] <= now_ms - MINUTE_MS:
+            self._spent_ms.popleft()
+        return len(self._spent_ms) < self._per_min
 
     def spend(self, now_ms: float) -> None:
-        """One was in vain. What is spent beyond the budget has to be made up for, but never more than one."""
-        self._left = max(-1.0, self.left(now_ms) - 1.0)
+        """One was in vain."""
+        self._spent_ms.append(now_ms)

@@ -1,8 +1,15 @@
-"""Speech over the reply: what is known of it, and what it comes to; pure."""
+"""Speech over the reply: what is known of it, and what it comes to; pure.
+
+From its first sound (t = 0)::
+
+    murmur │ yield_ms   │ onset │ words, every so often │ last sound │ pause_ms, words
+    ───────┼────────────┼───────┼───────────────────────┼────────────┼────────────────▶ t
+      Duck ┘      Pause ┘ (nothing is lost)                `judge`: Cancel, or Resume
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pipelines import events as ev
 from pipelines.floor import AgentHas, Contested, Level, Segment, Stage, Startled, normalise
@@ -18,6 +25,8 @@ WORDS_EVERY_MS = 150.0
 STARTLE_MS = 80.0
 #: What was said over the end of a question, and did not take the floor, is its answer for so long.
 LATE_ANSWER_MS = 1000.0
+#: So many are remembered at most, the latest.
+MAX_ASIDES = 8
 #: Whoever begins to speak so soon after a reply did not hear it: they go on with what they were saying.
 REACTION_MS = 250.0
 
@@ -35,7 +44,9 @@ class Overlaps:
     def judge(self, floor: Contested, now_ms: float) -> Segment | None:
         """Returns the segment that takes the floor, if one does; what is nothing is taken out of `floor`."""
         floor.judged_ms = now_ms
-        found = [(s, self._verdict(s, floor, now_ms)) for s in floor.segments]
+        found = [
+            (s, Verdict.GIVE_BACK if s.is_noise else self._verdict(s, floor, now_ms)) for s in floor.segments
+        ]
         for segment, verdict in found:
             if verdict is Verdict.TAKE:
                 self._record(segment, now_ms, taken=True)
@@ -59,16 +70,21 @@ class Overlaps:
             floor.level = Level.FULL
             self._do(ev.Resume(floor.playing.reply))
 
-    def set_aside(self, playing: AgentHas, segment: Segment | None) -> None:
-        """`segment`, said over the reply, did not take the floor; what was set aside before is over."""
-        if playing.aside:
-            self._do(ev.Forget(playing.aside.peer, playing.aside.id, "aside"))
-        playing.aside = None
-        if segment and segment.stage is Stage.KNOWN and normalise(segment.text):
-            playing.aside = segment
-        elif segment:
+    def set_aside(self, playing: AgentHas, segment: Segment) -> None:
+        """`segment`, said over the reply, did not take the floor. Words may still be an answer, whatever
+        sound follows."""
+        if segment.stage is Stage.KNOWN and normalise(segment.text):
+            playing.asides.append(segment)
+            self.forget(playing, playing.asides[:-MAX_ASIDES])
+        else:
             why: ev.Why = "empty" if segment.stage is Stage.KNOWN else "aside"
             self._do(ev.Forget(segment.peer, segment.id, why))
+
+    def forget(self, playing: AgentHas, asides: Sequence[Segment]) -> None:
+        """Some of the asides of `playing` are no answers."""
+        for aside in list(asides):
+            self._do(ev.Forget(aside.peer, aside.id, "aside"))
+            playing.asides.remove(aside)
 
     def _verdict(self, segment: Segment, floor: Contested, now_ms: float) -> Verdict:
         return judge(
@@ -91,5 +107,5 @@ class Overlaps:
 
 def said_over(floor: Contested) -> list[Segment]:
     """All that was said over the reply lately, to be a turn of its own."""
-    aside, floor.playing.aside = floor.playing.aside, None
-    return [aside, *floor.segments] if aside else floor.segments
+    asides, floor.playing.asides = floor.playing.asides, []
+    return [*asides, *floor.segments]

@@ -23,6 +23,7 @@ from pipelines.floor import (
     Thinking,
 )
 from pipelines.options import TurnOptions
+from pipelines.segments import wordless_ms
 
 
 class Due(Enum):
@@ -37,7 +38,7 @@ class Due(Enum):
     CALM_DOWN = "calm down"
     #: What was said over the reply is too old to be the answer to its last sentence.
     FORGET_ASIDE = "forget aside"
-    #: Words of speech over the reply, while it goes on.
+    #: Words of what goes on: over the reply soon and often, else to learn whether it is speech at all.
     ASK_SOME = "ask some"
     PAUSE_REPLY = "pause reply"
     JUDGE = "judge"
@@ -62,16 +63,20 @@ def _deadlines(floor: Floor, options: TurnOptions, endings: Endings) -> Iterator
     match floor:
         case CallerHas(segments) | Thinking(segments):
             yield from _of_segments(segments, options)
-            if isinstance(floor, CallerHas) and not any(s.stage is Stage.SPEAKING for s in segments):
-                yield _ending(segments, options, endings)
+            yield from _of_noise(segments, options)
+            heard = [s for s in segments if not s.is_noise]
+            if isinstance(floor, CallerHas) and heard and not any(s.stage is Stage.SPEAKING for s in heard):
+                yield _ending(heard, options, endings)
         case Contested(_, segments):
             yield from _of_segments(segments, options)
             yield from _of_overlap(floor, options)
+            if floor.level is Level.FULL:
+                yield from _of_asides(floor.playing)
         case Startled(_, until_ms):
             yield Deadline(until_ms, Due.CALM_DOWN)
-        case AgentHas(_, _, Segment() as aside):
-            yield Deadline(aside.quiet_since_ms + LATE_ANSWER_MS, Due.FORGET_ASIDE)
-        case AgentHas() | Open():
+        case AgentHas():
+            yield from _of_asides(floor)
+        case Open():
             pass
 
 
@@ -81,6 +86,19 @@ def _of_segments(segments: Sequence[Segment], options: TurnOptions) -> Iterator[
             yield Deadline(s.quiet_since_ms + options.pause_ms, Due.ASK, s)
         elif s.stage is Stage.SPEAKING:
             yield Deadline(s.started_ms + options.max_segment_ms, Due.CUT, s)
+
+
+def _of_asides(playing: AgentHas) -> Iterator[Deadline]:
+    for aside in playing.asides:
+        yield Deadline(aside.quiet_since_ms + LATE_ANSWER_MS, Due.FORGET_ASIDE, aside)
+
+
+def _of_noise(segments: Sequence[Segment], options: TurnOptions) -> Iterator[Deadline]:
+    """Whether sound that goes on is speech has to be asked, as everybody waits for its end."""
+    for s in segments:
+        if s.stage is Stage.SPEAKING and s.next_words_ms < inf:
+            words_ms = s.sounded_ms_at(max(s.said_ms, s.asked_ms) + wordless_ms(options))
+            yield Deadline(max(words_ms, s.next_words_ms), Due.ASK_SOME, s)
 
 
 def _of_overlap(floor: Contested, options: TurnOptions) -> Iterator[Deadline]:

@@ -12,8 +12,10 @@ from pipelines.floor import Draft, Segment, Stage, normalise
 class Drafts:
     """Prepares the answers of one room. `do` takes the commands, `new_id` names the replies.
 
-    At most `max_wasted_per_min` speculative answers are thrown away in a minute: people who keep changing
-    their sentences cost one answer each time, and after so many thinking waits for the end of the turn.
+    At most `max_wasted_per_min` speculative answers are thrown away in any minute: people who keep changing
+    their sentences cost one answer each time, and after so many thinking waits for the end of the turn. Only
+    speculation is capped: what follows the end of a turn has to be asked, also of somebody who goes on before
+    the answer sounds. Both are recorded as wasted.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class Drafts:
             self.discard(draft, now_ms)
         if not key:
             return None
-        if speculative and self._wasted.left(now_ms) < 1:
+        if speculative and not self._wasted.is_left(now_ms):
             self._do(ev.Speculated("withheld"))
             return None
         reply = Draft(self._new_id(), key, speculative)
@@ -56,4 +58,5 @@ class Drafts:
         self._do(ev.Cancel(draft.id))
         if draft.speculative:
             self._wasted.spend(now_ms)
+        if draft.key:
             self._do(ev.Speculated("wasted"))

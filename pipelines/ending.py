@@ -27,18 +27,17 @@ class Endings:
         self._ended_ms: dict[str, float] = {}
         self._last: tuple[Evidence, Decision] | None = None
 
-    def went_on(self, segment: Segment, text: str | None) -> None:
+    def went_on(self, segment: Segment, text: str) -> None:
         """`text` is what `segment` says now; if more than before, the pause in it was one inside the turn."""
-        if text is None or segment.gap_ms is None:
+        if segment.gap_ms is None:
             return
         if normalise(text) != normalise(segment.text):
             self._paused(segment.peer, segment.gap_ms)
         segment.gap_ms = None
 
     def ended(self, segments: Sequence[Segment]) -> None:
-        """The turn was taken to be over."""
-        for segment in segments:
-            self._ended_ms[segment.peer] = segment.quiet_since_ms
+        """The turn was taken to be over. Where an earlier one ended is of no use any more."""
+        self._ended_ms = {segment.peer: segment.quiet_since_ms for segment in segments}
 
     def cut_in_on(self, segment: Segment) -> None:
         """It was not: what `segment` begins over a reply that has hardly begun is the rest of it."""

@@ -272,8 +272,9 @@ class OverlapEnded:
 
 
 #: What became of an answer prepared before the turn was over. ``used``: it sounded. ``unchanged``: more
-#: sound, the same words, nothing done twice. ``wasted``: other words, thrown away. ``withheld``: not
-#: prepared, because too many were thrown away lately.
+#: sound, the same words, nothing done twice. ``wasted``: thrown away unheard, because of other words or
+#: because whoever asked is gone; also where the turn was over already, and went on after all.
+#: ``withheld``: not prepared, because too many were thrown away lately.
 Outcome: TypeAlias = Literal["used", "unchanged", "wasted", "withheld"]
 
 

@@ -53,7 +53,8 @@ class Segment:
     #: The last recognition asked for; an answer to an earlier one is stale.
     revision: int = -1
     stage: Stage = Stage.SPEAKING
-    #: Its words: all of them once it is KNOWN, while it goes on the first of them; None: nobody has said yet.
+    #: Its words: all of them once it is KNOWN, before that and where it FAILED the first of them; None:
+    #: nobody has said yet.
     words: str | None = None
     #: What the recogniser took them for, a language's tag; None: it did not say.
     language: str | None = None
@@ -66,6 +67,14 @@ class Segment:
     gap_ms: float | None = None
     #: When words of speech that goes on may be asked for; never while they are under way.
     next_words_ms: float = -inf
+    #: How long it had sounded when words were known to be new last, and when all its words were asked for
+    #: last although it went on.
+    said_ms: float = 0.0
+    asked_ms: float = -inf
+    #: It began as sound without words, and no words are known in it so far.
+    wordless: bool = False
+    #: It goes on in another one.
+    cut: bool = False
 
     def __post_init__(self) -> None:
         self.sounding_since_ms = self.started_ms
@@ -73,6 +82,20 @@ class Segment:
     @property
     def text(self) -> str:
         return self.words or ""
+
+    @property
+    def is_noise(self) -> bool:
+        """It goes on, and nobody has to wait for it."""
+        return self.wordless and self.stage is Stage.SPEAKING
+
+    def learn(self, text: str, now_ms: float) -> bool:
+        """`text` are its words so far; returns whether they are other ones than before."""
+        is_new = normalise(text) != normalise(self.text)
+        self.words = text
+        if is_new:
+            self.said_ms = self.speech_ms(now_ms)
+            self.wordless = False
+        return is_new
 
     def speech_ms(self, now_ms: float) -> float:
         """How long it has sounded, pauses not counted."""
@@ -97,6 +120,8 @@ class Segment:
         self.gap_ms = max(0.0, at_ms - self.quiet_since_ms)
         self.sounding_since_ms = at_ms
         self.stage = Stage.SPEAKING
+        # What begins again may be something else.
+        self.wordless = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +141,10 @@ class Open:
 
 @dataclass(slots=True)
 class CallerHas:
-    """A caller speaks, or pauses inside their turn; `draft` is the speculation on what they said so far."""
+    """A caller speaks, or pauses inside their turn; `draft` is the speculation on what they said so far.
+
+    So it is, too, as long as there is noise, and nobody who speaks.
+    """
 
     segments: list[Segment]
     draft: Draft | None = None
@@ -124,7 +152,7 @@ class CallerHas:
 
 @dataclass(slots=True)
 class Thinking:
-    """The turn is over and nothing sounds yet; without `reply` a transcript is still awaited."""
+    """The turn is over and nothing sounds yet, but noise; without `reply` a transcript is still awaited."""
 
     segments: list[Segment]
     reply: Draft | None = None
@@ -132,11 +160,12 @@ class Thinking:
 
 @dataclass(slots=True)
 class AgentHas:
-    """The reply sounds, since `since_ms`. The `aside` was said over it lately and did not take the floor."""
+    """The reply sounds, since `since_ms`. The `asides` are words that were said over it lately and did not
+    take the floor."""
 
     reply: str
     since_ms: float
-    aside: Segment | None = None
+    asides: list[Segment] = field(default_factory=list)
 
 
 class Level(Enum):

@@ -21,7 +21,8 @@ _OVERLAPS = Counter(
 )
 _SPECULATIONS = Counter(
     "voice_agent_speculations_total",
-    "Answers prepared before the turn was over: used, unchanged (more sound, same words), wasted, withheld",
+    "Answers prepared before the turn was over: used, unchanged (more sound, same words), withheld; "
+    "wasted: every answer that was thrown away unheard, when the turn was over already too",
     ["outcome"],
 )
 

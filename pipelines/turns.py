@@ -25,12 +25,11 @@ One caller's pause, from the last sound (t = 0)::
 Everything before the gate is speculation. Speech that resumes closes the gate again; only a transcript whose
 words differ throws the speculated reply away, so a cough costs nothing. How much silence is needed is decided
 by `pipelines.endpoint` and again with every new piece of evidence; while words are awaited nothing is over.
+What speech over the reply comes to is decided by `pipelines.contest`.
 
-Speech over the reply, from its first sound (t = 0)::
-
-    murmur │ yield_ms   │ onset │ words, every so often │ last sound │ pause_ms, words
-    ───────┼────────────┼───────┼───────────────────────┼────────────┼────────────────▶ t
-      Duck ┘      Pause ┘ (nothing is lost)                `judge`: Cancel, or Resume
+Sound is not speech. Of what goes on without a pause the words are asked for, and where `WORDLESS_MS` of it
+had none it is noise: it is listened to, but it ends no answer, and nobody waits for its end. Words make it
+speech again. As long as the recogniser has not answered it is speech.
 
 Several callers share the one floor. Whoever speaks before an answer sounds joins the turn, which is over once
 all of them are silent, and they get one answer to everything that was said. Anybody may speak over an answer,
@@ -67,7 +66,7 @@ from pipelines.floor import (
     Thinking,
 )
 from pipelines.options import TurnOptions
-from pipelines.segments import Segments
+from pipelines.segments import Segments, wordless_ms
 
 
 class Turns:
@@ -156,13 +155,9 @@ class Turns:
         match self.floor:
             case Open():
                 self._open_turn([self._segments.listen(event.peer, event.at_ms)])
-            case CallerHas(segments):
+            case CallerHas(segments) | Thinking(segments):
+                self._hold()
                 self._segments.speak_on(segments, event.peer, event.at_ms)
-            case Thinking(segments, reply):
-                if reply:
-                    self._do(ev.Hold(reply.id))
-                self._segments.speak_on(segments, event.peer, event.at_ms)
-                self.floor = CallerHas(segments, reply)
             case AgentHas(reply) as playing:
                 self._do(ev.Duck(reply))
                 self.floor = Contested(playing, [self._segments.listen(event.peer, event.at_ms)])
@@ -195,15 +190,19 @@ class Turns:
         if segment is None or segment.revision != revision:
             return
         segment.language = language or segment.language
+        if text is not None and not isinstance(self.floor, Contested):
+            self._endings.went_on(segment, text)
         if segment.stage in {Stage.SPEAKING, Stage.PAUSED}:
             # The first words of speech that went on meanwhile: they tell what it is, not what it will be.
-            segment.words = segment.words if text is None else text
             segment.next_words_ms = self._now_ms + WORDS_EVERY_MS
+            if text is not None:
+                self._goes_on(segment, text)
         elif segment.stage in UNDER_WAY:
-            if not isinstance(self.floor, Contested):
-                self._endings.went_on(segment, text)
             segment.stage = Stage.FAILED if text is None else Stage.KNOWN
-            segment.words = text
+            if text is not None:
+                segment.learn(text, self._now_ms)
+                if self._segments.tell(self.segments, segment):
+                    self._hold()
             match self.floor:
                 case CallerHas():
                     self._speculate(self.floor)
@@ -211,6 +210,23 @@ class Turns:
                     self._settle(self.floor)
                 case _:
                     pass
+
+    def _goes_on(self, segment: Segment, text: str) -> None:
+        """`text` are the words so far of `segment`, which goes on."""
+        if segment.learn(text, self._now_ms):
+            self._hold()
+        elif segment.stage is Stage.SPEAKING and not isinstance(self.floor, Contested):
+            if segment.asked_ms - segment.said_ms >= wordless_ms(self._options):
+                self._segments.set_apart(self.segments, segment)
+            if isinstance(self.floor, CallerHas):
+                self._speculate(self.floor)
+
+    def _hold(self) -> None:
+        """Somebody speaks who may have more to say: nothing sounds yet."""
+        if isinstance(floor := self.floor, Thinking):
+            if floor.reply:
+                self._do(ev.Hold(floor.reply.id))
+            self.floor = CallerHas(floor.segments, floor.reply)
 
     def _typed(self, peer: str, text: str) -> None:
         segment = self._segments.write(peer, text, self._now_ms)
@@ -227,7 +243,7 @@ class Turns:
                 segments.append(segment)
             case (AgentHas() as playing) | Startled(playing):
                 self._do(ev.Cancel(playing.reply))
-                self._overlaps.set_aside(playing, None)
+                self._overlaps.forget(playing, playing.asides)
                 self._open_turn([segment])
             case Open():
                 self._open_turn([segment])
@@ -240,13 +256,19 @@ class Turns:
     # ---- replies
 
     def _announce(self, what: str) -> None:
-        if isinstance(self.floor, Open):
-            self.floor = Thinking([], self._drafts.say(what))
+        match self.floor:
+            case Open() | CallerHas() if all(s.is_noise for s in self.segments):
+                self.floor = Thinking(self.segments, self._drafts.say(what))
 
     def _speculate(self, floor: CallerHas) -> None:
         """Everything said so far is known and everybody pauses: prepare the answer to it."""
-        if not any(s.stage in UNDER_WAY | {Stage.SPEAKING, Stage.PAUSED} for s in floor.segments):
+        waiting = UNDER_WAY | {Stage.SPEAKING, Stage.PAUSED}
+        if not any(s.stage in waiting and not s.is_noise for s in floor.segments):
             floor.draft = self._draft(floor.segments, floor.draft, speculative=True)
+        if floor.draft and all(s.is_noise for s in floor.segments):
+            # An announcement that was held, and nobody to hold it for.
+            self.floor = thinking = Thinking(floor.segments, floor.draft)
+            self._settle(thinking)
 
     def _settle(self, floor: Thinking) -> None:
         """The turn is over: accept what was said and release the answer, once every transcript is there."""
@@ -261,7 +283,12 @@ class Turns:
         elif failed:
             floor.reply = self._drafts.say(ev.NOT_UNDERSTOOD)
         else:
-            self.floor = Open()
+            self._rest(floor)
+
+    def _rest(self, floor: Thinking) -> None:
+        """Nobody has the floor, unless there is sound that goes on."""
+        going_on = [s for s in floor.segments if s.stage is not Stage.ACCEPTED]
+        self.floor = CallerHas(going_on) if going_on else Open()
 
     def _draft(self, segments: list[Segment], draft: Draft | None, *, speculative: bool) -> Draft | None:
         return self._drafts.answer(
@@ -270,25 +297,29 @@ class Turns:
 
     def _audible(self, reply: str) -> None:
         match self.floor:
-            case Thinking(_, Draft(current, _, speculative)) if current == reply:
+            case Thinking(segments, Draft(current, _, speculative)) if current == reply:
                 if speculative:
                     self._do(ev.Speculated("used"))
-                self.floor = AgentHas(reply, self._now_ms)
+                playing = AgentHas(reply, self._now_ms)
+                going_on = [s for s in segments if s.stage is not Stage.ACCEPTED]
+                self.floor = Contested(playing, going_on, Level.FULL) if going_on else playing
             case _:
                 pass
 
     def _reply_done(self, reply: str, asks: bool) -> None:
         match self.floor:
             case (AgentHas() as playing) | Startled(playing) if playing.reply == reply:
-                if asks and playing.aside:
-                    self._take_floor([playing.aside])
+                if asks and playing.asides:
+                    self._take_floor(playing.asides)
                 else:
-                    self._overlaps.set_aside(playing, None)
+                    self._overlaps.forget(playing, playing.asides)
                     self.floor = Open()
-            case Contested(AgentHas(current)) if current == reply:
+            case Contested(playing, _, level) if playing.reply == reply:
+                if level is Level.FULL and not asks:
+                    self._overlaps.forget(playing, playing.asides)
                 self._take_floor(said_over(self.floor))
-            case Thinking(_, Draft(current)) if current == reply:
-                self.floor = Open()
+            case Thinking(_, Draft(current)) as thinking if current == reply:
+                self._rest(thinking)
             case CallerHas(_, Draft(current)) if current == reply:
                 self.floor.draft = None
             case _:
@@ -301,7 +332,7 @@ class Turns:
             return
         taker = self._overlaps.judge(floor, self._now_ms)
         if taker:
-            if taker.started_ms - floor.playing.since_ms < REACTION_MS:
+            if abs(taker.started_ms - floor.playing.since_ms) < REACTION_MS:
                 self._endings.cut_in_on(taker)
             self._do(ev.Cancel(floor.playing.reply))
             self._take_floor(said_over(floor))
@@ -319,8 +350,7 @@ class Turns:
         kept = self._segments.leave(self.segments, None if alone else peer)
         match self.floor:
             case (AgentHas() as playing) | Startled(playing) | Contested(playing):
-                if playing.aside and (alone or playing.aside.peer == peer):
-                    self._overlaps.set_aside(playing, None)
+                self._overlaps.forget(playing, [s for s in playing.asides if alone or s.peer == peer])
         if alone:
             self._stop()
             return
@@ -361,7 +391,8 @@ class Turns:
             case Due.ASK, Segment() as segment, _:
                 self._segments.all_of(segment)
             case Due.ASK_SOME, Segment() as segment, _:
-                self._segments.some_of(segment)
+                rough = isinstance(self.floor, Contested)
+                self._segments.some_of(segment, self._now_ms, rough=rough)
             case Due.CUT, Segment() as segment, _:
                 self._segments.cut(self.segments, segment, deadline.at_ms)
             case Due.HURRY, _, CallerHas(segments):
@@ -375,12 +406,15 @@ class Turns:
             case Due.CALM_DOWN, _, Startled(playing):
                 self._do(ev.Resume(playing.reply))
                 self.floor = playing
-            case Due.FORGET_ASIDE, _, AgentHas() as playing:
-                self._overlaps.set_aside(playing, None)
+            case Due.FORGET_ASIDE, Segment() as aside, AgentHas() as playing:
+                self._overlaps.forget(playing, [aside])
+            case Due.FORGET_ASIDE, Segment() as aside, Contested(playing):
+                self._overlaps.forget(playing, [aside])
 
     def _end_turn(self, floor: CallerHas, reasons: tuple[tuple[str, float], ...]) -> None:
-        self._endings.ended(floor.segments)
-        silence_ms = self._now_ms - max(s.quiet_since_ms for s in floor.segments)
+        heard = [s for s in floor.segments if not s.is_noise]
+        self._endings.ended(heard)
+        silence_ms = self._now_ms - max(s.quiet_since_ms for s in heard)
         self._do(ev.TurnEnded(self.turn, silence_ms, reasons))
         # What failed on speculation (a full queue, say) is tried once more now that it counts.
         self._segments.urgently(floor.segments)

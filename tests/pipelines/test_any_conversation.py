@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from enum import Enum
+from math import inf
 
 from floor_room import Room
 from hypothesis import settings
@@ -12,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pipelines import events as ev
 from pipelines.floor import Contested, Level, Open
 from pipelines.options import TurnOptions
+from pipelines.segments import WORDLESS_MS
 
 #: Small figures, so that few events reach every limit.
 OPTIONS = TurnOptions(max_segment_ms=5000, max_wasted_per_min=2)
@@ -38,8 +41,15 @@ class Conversation(RuleBasedStateMachine):
         self.speaking: set[str] = set()
         self.open: dict[str, str] = {}
         self.asked: dict[str, int] = {}
-        self.words: set[str] = set()
+        #: When each segment's words were asked for last, and what they were.
+        self.asked_ms: dict[str, float] = {}
+        self.words: dict[str, str] = {}
         self.ended: dict[str, str] = {}
+        #: The segments of each peer; since when they have had no new words; the last time that was found out.
+        self.segments: defaultdict[str, list[str]] = defaultdict(list)
+        self.no_words_since_ms: dict[str, float] = {}
+        self.no_words_at_ms: dict[str, float] = {}
+        self.silent_since_ms: dict[str, float] = {}
         self.replies: dict[str, Playing] = {}
         self.over: set[str] = set()
         self.seen = 0
@@ -59,12 +69,18 @@ class Conversation(RuleBasedStateMachine):
     def onset(self, peer: str) -> None:
         if peer not in self.speaking:
             self.speaking.add(peer)
-            self.send(ev.Onset(peer, self.room.now_ms))
+            now_ms = self.room.now_ms
+            if now_ms - self.silent_since_ms.get(peer, -inf) > OPTIONS.pause_ms:
+                self.no_words_since_ms[peer] = max(
+                    now_ms - WORDLESS_MS / 2, self.no_words_since_ms.get(peer, now_ms)
+                )
+            self.send(ev.Onset(peer, now_ms))
 
     @rule(peer=PEERS)
     def offset(self, peer: str) -> None:
         if peer in self.speaking:
             self.speaking.remove(peer)
+            self.silent_since_ms[peer] = self.room.now_ms
             self.send(ev.Offset(peer, self.room.now_ms))
 
     @rule(peer=PEERS, probability=st.floats(0, 1))
@@ -78,7 +94,16 @@ class Conversation(RuleBasedStateMachine):
         segment = max(self.asked) if late else min(self.asked)
         revision = self.asked.pop(segment)
         self.send(ev.Judged(segment, revision, 0.5))
+        self.learn(segment, text)
         self.send(ev.Transcribed(segment, revision, text))
+
+    def learn(self, segment: str, text: str) -> None:
+        peer = self.open[segment]
+        if segment == self.segments[peer][-1]:
+            if text != self.words.get(segment, ""):
+                self.no_words_since_ms[peer] = self.room.now_ms
+            self.no_words_at_ms[peer] = self.asked_ms[segment]
+        self.words[segment] = text
 
     @rule()
     @precondition(lambda self: self.asked)
@@ -89,7 +114,7 @@ class Conversation(RuleBasedStateMachine):
     @rule(text=TEXTS)
     def stale(self, text: str) -> None:
         for segment in self.open:
-            self.send(ev.Transcribed(segment, self.asked.get(segment, 0) - 1, text))
+            self.send(ev.Transcribed(segment, self.asked.get(segment, 0) - 2, text))
 
     @rule(peer=PEERS)
     def typed(self, peer: str) -> None:
@@ -135,8 +160,15 @@ class Conversation(RuleBasedStateMachine):
         while self.asked:
             self.recognised(text, late=True)
 
+    @rule(peer=PEERS, words=TEXTS, sound_ms=st.integers(1500, 3000))
+    def sounds_on(self, peer: str, words: str, sound_ms: int) -> None:
+        self.onset(peer)
+        self.time_passes(sound_ms)
+        while self.asked:
+            self.recognised(words, late=True)
+
     @rule()
-    @precondition(lambda self: not self.speaking and self.replies)
+    @precondition(lambda self: self.replies)
     def is_answered(self) -> None:
         self.time_passes(OPTIONS.end_of_turn_max_ms)
         if Playing.RELEASED in self.replies.values():
@@ -159,10 +191,10 @@ class Conversation(RuleBasedStateMachine):
         self.check()
 
     def check(self) -> None:
-        for _, command in self.room.log[self.seen :]:
+        for at_ms, command in self.room.log[self.seen :]:
             match command:
                 case ev.Listen() | ev.Transcribe() | ev.Accept() | ev.Forget():
-                    self.check_segment(command)
+                    self.check_segment(command, at_ms)
                 case ev.TurnEnded(_, silence_ms):
                     assert silence_ms >= 0
                 case ev.OverlapEnded() | ev.Speculated():
@@ -171,20 +203,24 @@ class Conversation(RuleBasedStateMachine):
                     self.check_reply(command)
         self.seen = len(self.room.log)
 
-    def check_segment(self, command: ev.Listen | ev.Transcribe | ev.Accept | ev.Forget) -> None:
+    def check_segment(self, command: ev.Listen | ev.Transcribe | ev.Accept | ev.Forget, at_ms: float) -> None:
         segment = command.segment
         assert segment not in self.ended, "a segment ends once"
         match command:
             case ev.Listen(peer):
                 self.open[segment] = peer
+                self.segments[peer].append(segment)
             case ev.Transcribe(_, _, revision):
                 assert segment in self.open
                 assert revision >= self.asked.get(segment, 0)
                 self.asked[segment] = revision
+                self.asked_ms[segment] = at_ms
             case ev.Accept(_, _, text):
-                assert text
+                assert text == (self.words[segment] if segment in self.open else "typed")
                 self.end(segment, "accepted")
             case ev.Forget(_, _, why):
+                said = self.words.get(segment, "") if segment in self.open else "typed"
+                assert not said or why in {"aside", "left"}, "never a lost final"
                 self.end(segment, why)
 
     def end(self, segment: str, how: str) -> None:
@@ -200,7 +236,7 @@ class Conversation(RuleBasedStateMachine):
                 self.replies[reply] = Playing.HELD
             case ev.Speak(reply):
                 assert self.replies[reply] in {Playing.HELD, Playing.RELEASED}
-                assert not self.open_speakers(), "nobody is spoken over by our doing"
+                assert not any(map(self.speaks, self.speaking)), "nobody is spoken over by our doing"
                 self.replies[reply] = Playing.RELEASED
             case ev.Hold(reply):
                 assert self.replies[reply] in {Playing.HELD, Playing.RELEASED}
@@ -219,9 +255,14 @@ class Conversation(RuleBasedStateMachine):
                 del self.replies[reply]
                 self.over.add(reply)
 
-    def open_speakers(self) -> set[str]:
-        """Who speaks, and is being listened to."""
-        return self.speaking & {s.peer for s in self.room.turns.segments if s.stage.value == "speaking"}
+    def speaks(self, peer: str) -> bool:
+        """Whether this sound may be speech: unless the recogniser has found nothing new in enough of it."""
+        last = self.segments[peer][-2:]
+        assert last[-1] in self.open, "who makes a sound is listened to"
+        if len(last) > 1 and not any(self.words.get(segment) for segment in last):
+            # A whole piece without a word.
+            return False
+        return self.no_words_at_ms.get(peer, -inf) - self.no_words_since_ms[peer] < WORDLESS_MS
 
     @invariant()
     def states_and_sound_agree(self) -> None:

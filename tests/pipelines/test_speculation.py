@@ -12,6 +12,7 @@ from pipelines.events import (
     Offset,
     Onset,
     ReplyAudible,
+    ReplyDone,
     Speak,
     Speculated,
     Think,
@@ -71,6 +72,10 @@ def test_the_budget_fills_again() -> None:
     room = Room(OPTIONS.model_copy(update={"max_wasted_per_min": 2}))
     for n, text in enumerate(["one", "one two", "one two three"]):
         room.says(text, n * 600, n * 600 + 100)
+    answer = room.at(2500)[-1]
+    assert isinstance(answer, Speak)
+    room.at(2500, ReplyAudible(answer.reply))
+    room.at(2500, ReplyDone(answer.reply))
     room.at(100_000)
     room.says("four", 100_000, 100_100)
     room.says("four five", 100_600, 100_700)
