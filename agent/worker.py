@@ -151,8 +151,7 @@ class Worker:
 
     async def _call(self, peer: Peer, conversation: Conversation, outbox: Outbox) -> None:
         for remote in peer.remote_peers.values():
-            if not self._is_agent(remote):
-                conversation.joined(remote.id)
+            self._meet(remote, conversation)
         self._watch_emptiness(conversation)
         async with asyncio.TaskGroup() as tasks:
             delivery = tasks.create_task(outbox.run())
@@ -188,8 +187,7 @@ class Worker:
             match event:
                 case PeerJoined(remote):
                     outbox.send_to(remote.id, self._hello())
-                    if not self._is_agent(remote):
-                        conversation.joined(remote.id)
+                    self._meet(remote, conversation)
                     self._watch_emptiness(conversation)
                 case TrackAdded(remote, track, stream_id):
                     if stream_id == VOICE_STREAM_ID:
@@ -232,6 +230,11 @@ class Worker:
         }
 
     # ---- callers
+
+    def _meet(self, remote: RemotePeer, conversation: Conversation) -> None:
+        if not self._is_agent(remote):
+            name = (remote.metadata or {}).get("name")
+            conversation.joined(remote.id, name if isinstance(name, str) else "")
 
     async def _greet_on_first_sound(
         self, track: MediaStreamTrack, conversation: Conversation

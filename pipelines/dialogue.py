@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
+from types import MappingProxyType
 
 from pipelines.llm.base import Message, ToolCall
 
 #: Marks where the agent was interrupted, in the dialogue and in captions.
 CUT = "…"
+
+#: As long as a name may be in the chat-completions interface.
+MAX_NAME_CHARS = 64
 
 _NOT_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
@@ -18,6 +23,8 @@ _NOT_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 class _Line:
     message: Message
     peer: str = ""
+    #: What the peer is called, where that is known.
+    name: str = ""
     #: An answer that was cut off.
     cut: bool = False
 
@@ -40,15 +47,21 @@ class _Errand:
 
 
 class Dialogue:
-    """The messages of one call, bounded: the instructions stay, the oldest of the rest go first."""
+    """The messages of one call, bounded: the instructions stay, the oldest of the rest go first.
 
-    def __init__(self, instructions: str, *, max_messages: int) -> None:
+    `names` says what the peers who are there now are called.
+    """
+
+    def __init__(
+        self, instructions: str, *, max_messages: int, names: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self._system = Message("system", instructions)
         self._max_messages = max_messages
+        self._names = names
         self._lines: list[_Line | _Errand] = []
 
     def caller_said(self, peer: str, text: str) -> None:
-        self._add(_Line(Message("user", text), peer))
+        self._add(self._said(peer, text))
 
     def agent_said(self, text: str, *, interrupted: bool) -> None:
         """What was heard of a reply; nothing at all leaves no trace."""
@@ -75,27 +88,46 @@ class Dialogue:
 
     def told(self, unaccepted: Iterable[tuple[str, str]] = ()) -> Callable[[], list[Message]]:
         """`messages` for later: what is said by now, with the answers that tools have given by then."""
-        lines = [*self._lines, *(_Line(Message("user", text), peer) for peer, text in unaccepted)]
+        lines = [*self._lines, *(self._said(peer, text) for peer, text in unaccepted)]
         return lambda: self._for_the_model(lines)
 
     def _for_the_model(self, lines: Sequence[_Line | _Errand]) -> list[Message]:
         flat: list[_Line] = []
         for line in lines:
             flat += [_Line(m) for m in line.messages] if isinstance(line, _Errand) else [line]
-        several = len({line.peer for line in flat if line.peer}) > 1
+        names = _names(line for line in flat if line.peer)
+        if len(names) == 1:
+            names = {}
         return [
             self._system,
-            *(self._named(line) if several and line.peer else line.message for line in _merged(flat)),
+            *(replace(line.message, name=names.get(line.peer) or None) for line in _merged(flat)),
         ]
 
-    @staticmethod
-    def _named(line: _Line) -> Message:
-        return replace(line.message, name=_NOT_NAME.sub("_", line.peer)[:64] or None)
+    def _said(self, peer: str, text: str) -> _Line:
+        return _Line(Message("user", text), peer, self._names.get(peer, ""))
 
     def _add(self, line: _Line | _Errand) -> None:
         self._lines.append(line)
         while sum(2 if isinstance(line, _Errand) else 1 for line in self._lines) > self._max_messages:
             del self._lines[0]
+
+
+def _names(lines: Iterable[_Line]) -> dict[str, str]:
+    """What each peer is called in the messages: no two the same, in letters that every endpoint takes."""
+    names: dict[str, str] = {}
+    for line in lines:
+        if line.peer not in names:
+            called = _NOT_NAME.sub("_", line.name[:MAX_NAME_CHARS])
+            if not called.strip("_"):
+                called = _NOT_NAME.sub("_", line.peer[:MAX_NAME_CHARS])
+            names[line.peer] = _another(called, set(names.values()))
+    return names
+
+
+def _another(name: str, taken: Container[str]) -> str:
+    """`name`, or one like it that is not `taken`."""
+    numbered = (f"{name[: MAX_NAME_CHARS - 4]}_{number}" for number in count(2))
+    return next(one for one in chain([name], numbered) if one not in taken)
 
 
 def _merged(lines: Iterable[_Line]) -> list[_Line]:

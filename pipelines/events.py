@@ -109,7 +109,7 @@ class ReplyDone:
 
 @dataclass(frozen=True, slots=True)
 class CallerLeft:
-    """A peer is gone; `alone` says that it was the last one."""
+    """A peer is gone, or their microphone; `alone`: nobody is left who could hear the agent."""
 
     peer: str
     alone: bool

@@ -93,9 +93,9 @@ class Conversation:
         after_ms = persona.filler_after_ms
         self._fillers = Fillers(persona.fillers, after_ms=after_ms) if after_ms is not None else None
         self._rehearsal: asyncio.Task[None] | None = None
+        #: Callers known to be in the room, whether they are heard or not, and what they are called.
+        self._present: dict[str, str] = {}
         self._dialogue = self._new_dialogue()
-        #: Callers known to be in the room, whether they are heard or not.
-        self._present: set[str] = set()
         #: Who was not understood and has not been told so, the reply that tells them, and who has been told
         #: that it is for the language.
         self._not_understood: set[str] = set()
@@ -144,13 +144,14 @@ class Conversation:
 
     # ---- who is there
 
-    def joined(self, peer: str) -> None:
-        """`peer` is in the room and hears the agent, with or without a microphone. Idempotent."""
-        self._present.add(peer)
+    def joined(self, peer: str, name: str = "") -> None:
+        """`peer` is in the room and hears the agent, with or without a microphone; the model knows them by
+        `name`, if they have one. Idempotent."""
+        self._present[peer] = name
 
     def left(self, peer: str) -> None:
         """`peer` is out of the room: what they said last ends there. Idempotent."""
-        self._present.discard(peer)
+        self._present.pop(peer, None)
         self._listeners.pop(peer, None)
         self._handle(ev.CallerLeft(peer, alone=self.alone))
         self._not_understood.discard(peer)
@@ -204,7 +205,8 @@ class Conversation:
         self._dialogue = self._new_dialogue()
 
     def _new_dialogue(self) -> Dialogue:
-        return Dialogue(self._persona.instructions, max_messages=self._persona.max_messages)
+        persona = self._persona
+        return Dialogue(persona.instructions, max_messages=persona.max_messages, names=self._present)
 
     def greet(self) -> None:
         """Say the persona's greeting, unless it has none or somebody is speaking already."""

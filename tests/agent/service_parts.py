@@ -105,9 +105,9 @@ async def question(engines: Engines, text: str) -> Pcm:
 
 
 @asynccontextmanager
-async def writer(client: httpx.AsyncClient, room: str) -> AsyncIterator[Caller]:
+async def writer(client: httpx.AsyncClient, room: str, name: str | None = None) -> AsyncIterator[Caller]:
     """Somebody who only writes and listens."""
-    access = (await client.post("/tokens", json={"room": room})).raise_for_status().json()
+    access = (await client.post("/tokens", json={"room": room, "name": name})).raise_for_status().json()
     async with AudioSource() as source, Peer(access["url"], token_provider=given(access["token"])) as peer:
         await peer.join(room)
         one = Caller(peer, source)

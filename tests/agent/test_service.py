@@ -175,6 +175,27 @@ async def test_what_strangers_said_is_forgotten_with_them(engines: Engines) -> N
         await asked.llm.close()
 
 
+async def test_the_model_knows_two_callers_by_their_names(engines: Engines) -> None:
+    with ChatServer() as server:
+        asked = copy(engines)
+        asked.llm = OpenAIEngine(LlmOptions(base_url=server.url, model="echo"), reason="under test")
+        async with (
+            service(asked) as (_, client),
+            writer(client, "lobby", "Ada") as ada,
+            writer(client, "lobby", "Bob B.") as bob,
+        ):
+            await client.post("/agents", json={"room": "lobby", "greeting": ""})
+            for one in (ada, bob):
+                await one.until(type="agent.hello")
+                await one.peer.send({"type": "chat", "text": "hi"})
+                await one.until_said(bool)
+            while len(server.requests) < 2:
+                await asyncio.sleep(0.02)
+        names = [m.get("name") for m in server.requests[-1]["messages"] if m["role"] == "user"]
+        assert names == ["Ada", "Bob_B_"]
+        await asked.llm.close()
+
+
 async def test_who_is_not_in_the_room_is_not_answered(engines: Engines) -> None:
     async with service(engines) as (_, client), writer(client, "lobby") as ada:
         agent = (await client.post("/agents", json={"room": "lobby", "greeting": ""})).json()

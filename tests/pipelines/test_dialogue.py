@@ -36,6 +36,24 @@ def test_two_callers_are_told_apart_by_name() -> None:
     assert [m.name for m in d.messages()] == [None, "ann", "bob_2_"]
 
 
+def test_callers_are_called_what_the_room_calls_them() -> None:
+    names = {"c-1": "Ada Lovelace", "c-2": "Анна", "c-3": "Ada Lovelace", "c-4": "x" * 100, "c-5": "x" * 100}
+    d = Dialogue("Be kind.", max_messages=50, names=names)
+    for peer in names:
+        d.caller_said(peer, "Hi")
+    del names["c-1"]
+    assert [m.name for m in d.messages([("c-6", "Hi"), ("c-2", "Hi")])] == [
+        None,
+        "Ada_Lovelace",
+        "c-2",
+        "Ada_Lovelace_2",
+        "x" * 64,
+        "x" * 60 + "_2",
+        "c-6",
+        "c-2",
+    ]
+
+
 def test_an_interrupted_reply_keeps_what_was_heard_and_shows_the_cut() -> None:
     d = dialogue()
     d.agent_said("It is four", interrupted=True)
