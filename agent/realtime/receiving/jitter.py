@@ -264,10 +264,8 @@ class JitterBuffer:
 
     def _until(self, packet: Packet, now_ms: float) -> list[Piece]:
         """The pause before a packet whose time stamps say nothing of it, for they begin with it."""
-        if self._stream is None:
-            return []
         gap = int(int(now_ms - self._heard_ms) * self._per_ms) - packet.ticks
-        if gap <= self._max_concealed:
+        if self._stream is None or gap <= self._max_concealed:
             # So much later any packet may come.
             return []
         start = self._position
@@ -328,7 +326,8 @@ class JitterBuffer:
                     break
             number = stream.next if stream.next in stream.held else min(stream.held)
             packet, since_ms = stream.held.pop(number)
-            self._count_held(now_ms - since_ms)
+            self.counts.held_ms += now_ms - since_ms
+            self.counts.max_held_ms = max(self.counts.max_held_ms, now_ms - since_ms)
             pieces += self._in_place(stream, packet, number - stream.next)
             stream.next = number + 1
         return pieces
@@ -377,10 +376,6 @@ class JitterBuffer:
         if last:
             pieces.append(Lost(at + gap - last, last, packet.payload))
         return pieces
-
-    def _count_held(self, held_ms: float) -> None:
-        self.counts.held_ms += held_ms
-        self.counts.max_held_ms = max(self.counts.max_held_ms, held_ms)
 
     def _has_room(self, now_ms: float) -> bool:
         """Whether what was released has not run too far ahead of time."""
