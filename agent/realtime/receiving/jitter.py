@@ -25,7 +25,7 @@ from agent.realtime.receiving.reordering import MAX_WAIT_MS, ReorderingWait
 #: A gap that lasts longer is left out but for its ends: it was an outage, and nobody is helped by silence
 #: after the fact. It shows in the positions and in `Counts.skipped_ms`, not in the sound itself. Senders that
 #: leave out silence send a sign of life each 400 ms or, as libopus, 420 ms; with one of them lost a pause is
-#: still as long as it was. More would not fit into what is kept for a reader, with what waited for the gap.
+#: still as long as it was.
 MAX_FILL_MS = 900.0
 #: How much is made up from the sound before it; what follows is silence.
 MAX_CONCEALED_MS = 100.0

@@ -35,7 +35,7 @@ async def iter_audio(track: MediaStreamTrack, *, rate_hz: int) -> AsyncIterator[
     while it is what comes at once after a stall, up to 10 s; what is older is dropped and counted in
     ``voice_agent_received_frames_dropped_total``. In the place of packets lost on the way is what the next
     one tells of them or what can be made up, then silence; only of a gap of more than `jitter.MAX_FILL_MS`
-    all but the beginning is left out. The last, incomplete block is not yielded.
+    all but the ends is left out. The last, incomplete block is not yielded.
     """
     block_samples = rate_hz * BLOCK_MS // 1000
     if isinstance(track, ReceivedAudio) and rate_hz in opus.RATES_HZ:

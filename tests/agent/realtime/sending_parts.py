@@ -138,10 +138,10 @@ class Frames:
         self._frames = frames
 
     def new_track(self) -> MediaStreamTrack:
-        return _Hasty(self._frames)
+        return _FedFast(self._frames)
 
 
-class _Hasty(FedTrack):
+class _FedFast(FedTrack):
     kind = "audio"
 
     def __init__(self, frames: np.ndarray) -> None:
