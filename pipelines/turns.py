@@ -249,6 +249,7 @@ class Turns:
                 self._open_turn([segment])
         # Enter is the end of a written turn: there is no silence to wait for.
         if isinstance(self.floor, CallerHas):
+            self._endings.ended(self.floor.segments)
             self.floor = Thinking(self.floor.segments, self.floor.draft)
         if isinstance(self.floor, Thinking):
             self._settle(self.floor)

@@ -6,6 +6,7 @@ import pytest
 from floor_room import Room
 
 from pipelines.events import (
+    Cancel,
     Judged,
     Offset,
     Onset,
@@ -16,6 +17,7 @@ from pipelines.events import (
     Transcribe,
     Transcribed,
     TurnEnded,
+    Typed,
 )
 from pipelines.floor import Thinking
 from pipelines.options import TurnOptions
@@ -117,6 +119,62 @@ def test_who_pauses_for_long_is_given_longer() -> None:
         now_ms = room.now_ms + 1000
     room.says("tell me about it", now_ms, now_ms + 1000)
     assert silence_ms(room) > first
+
+
+def cuts_in(room: Room, from_ms: float, pause_ms: float) -> float:
+    """Ann is answered, goes on after `pause_ms` of silence as the answer sounds, and is answered again."""
+    room.says("tell me about it", from_ms, from_ms + 400)
+    plays(room, done=False)
+    again_ms = from_ms + 400 + pause_ms
+    assert room.now_ms <= again_ms
+    room.at(again_ms, Onset("ann", again_ms))
+    room.at(again_ms + 300)
+    for asked in [c for _, c in room.log if isinstance(c, Transcribe)][-1:]:
+        room.at(room.now_ms, Transcribed(asked.segment, asked.revision, "wait, tell me all of it"))
+    assert room.when(Cancel), "it took the floor"
+    room.says("wait, tell me all of it", again_ms, again_ms + 600)
+    plays(room, done=True)
+    return room.now_ms + 1000
+
+
+def plays(room: Room, *, done: bool) -> None:
+    while not (spoken := [c for _, c in room.log if isinstance(c, Speak)]):
+        room.at(room.now_ms + 10)
+    room.at(room.now_ms, ReplyAudible(spoken[-1].reply))
+    if done:
+        room.at(room.now_ms, ReplyDone(spoken[-1].reply))
+    room.log = [one for one in room.log if not isinstance(one[1], Speak | TurnEnded)]
+
+
+def test_who_goes_on_over_an_answer_that_came_too_soon_is_given_longer() -> None:
+    first = silence_ms(paused("tell me about it"))
+    room = Room(OPTIONS)
+    now_ms = 0.0
+    for _ in range(6):
+        now_ms = cuts_in(room, now_ms, pause_ms=first + 150)
+    room.says("tell me about it", now_ms, now_ms + 1000)
+    assert silence_ms(room) > first
+
+
+def test_who_speaks_over_the_answer_to_somebody_else_did_not_pause() -> None:
+    """Ann was answered before; what she says now is not the rest of it."""
+    first = silence_ms(paused("tell me about it"))
+    room = Room(OPTIONS)
+    for n in range(6):
+        from_ms = 10_000.0 * n
+        room.says("What time is it?", from_ms, from_ms + 400)
+        plays(room, done=True)
+        room.at(room.now_ms, Typed("bob", "shorter please"))
+        plays(room, done=False)
+        again_ms = room.now_ms + 10
+        room.says("stop that now please", again_ms, again_ms + 1500)
+        plays(room, done=True)
+    assert silence_ms_of(room, 100_000) == first
+
+
+def silence_ms_of(room: Room, from_ms: float) -> float:
+    room.says("tell me about it", from_ms, from_ms + 1000)
+    return silence_ms(room)
 
 
 def test_a_breath_is_no_pause_inside_the_turn() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from floor_room import OPTIONS, Room
 
+from pipelines.contest import MAX_ASIDES
 from pipelines.events import (
     Accept,
     CallerLeft,
@@ -170,6 +171,88 @@ def test_yes_over_the_end_of_a_question_is_its_answer(room: Room, asks: bool) ->
     else:
         assert commands == [Forget("ann", "s3", "aside")]
         assert room.turns.floor == Open()
+
+
+@pytest.mark.parametrize("who", ["ann", "bob"])
+def test_a_cough_after_yes_does_not_take_it_back(room: Room, who: str) -> None:
+    """
+    ::
+
+        reply  … would you like some tea?|
+        ann               yes▒▒  *cough*
+    """
+    room.at(3000, Onset("ann", 3000))
+    room.at(3150, Offset("ann", 3150))
+    room.at(3400, Transcribed("s3", 0, "yes"))
+    room.at(3450, Onset(who, 3450))
+    room.at(3500, Offset(who, 3500))
+    room.at(3700)
+    assert room.at(3750, Transcribed("s4", 0, "")) == [Forget(who, "s4", "empty"), Resume("r2")]
+    commands = room.at(3800, ReplyDone("r2", asks=True))
+    assert commands == [Think("r5", 2, (("ann", "yes"),)), Accept("ann", "s3", "yes"), Speak("r5")]
+
+
+def test_all_that_was_answered_over_the_end_of_a_question_counts(room: Room) -> None:
+    for segment, peer, at_ms, text in (("s3", "ann", 3000, "yes"), ("s4", "bob", 3400, "mm-hm")):
+        room.at(at_ms, Onset(peer, at_ms))
+        room.at(at_ms + 100, Offset(peer, at_ms + 100))
+        room.at(at_ms + 300)
+        room.at(at_ms + 350, Transcribed(segment, 0, text))
+    (think, *_) = room.at(3800, ReplyDone("r2", asks=True))
+    assert think == Think("r5", 2, (("ann", "yes"), ("bob", "mm-hm")))
+
+
+def test_few_asides_are_remembered(room: Room) -> None:
+    for n in range(2 * MAX_ASIDES):
+        at_ms = 3000 + 10 * n
+        room.at(at_ms, Onset(f"p{n}", at_ms))
+        room.at(at_ms, Offset(f"p{n}", at_ms))
+    for asked in words(room.at(3500)):
+        room.at(3500, Transcribed(asked.segment, asked.revision, "yes"))
+    assert len(room.when(Forget)) == MAX_ASIDES
+    (think, *_) = room.at(3600, ReplyDone("r2", asks=True))
+    assert isinstance(think, Think)
+    assert [peer for peer, _ in think.unaccepted] == [f"p{n}" for n in range(MAX_ASIDES, 2 * MAX_ASIDES)]
+
+
+def test_what_was_said_just_before_belongs_to_what_takes_the_floor(room: Room) -> None:
+    room.at(3000, Onset("ann", 3000))
+    room.at(3150, Offset("ann", 3150))
+    room.at(3400, Transcribed("s3", 0, "okay"))
+    assert isinstance(room.turns.floor, AgentHas)
+    room.at(3600, Onset("ann", 3600))
+    (asked,) = words(room.at(3850))
+    room.at(3900, Transcribed(asked.segment, asked.revision, "wait a moment"))
+    room.at(4000, Offset("ann", 4000))
+    (asked,) = words(room.at(4200))
+    room.at(4250, Transcribed(asked.segment, asked.revision, "wait a moment"))
+    assert [c for c in room.at(4600) if isinstance(c, Accept)] == [
+        Accept("ann", "s3", "okay"),
+        Accept("ann", "s4", "wait a moment"),
+    ]
+
+
+def test_what_was_no_word_after_all_is_no_message(room: Room) -> None:
+    """Its first words interrupt; in the whole of it the recogniser hears none."""
+    room.at(3000, Onset("ann", 3000))
+    room.at(3240)
+    assert room.at(3280, Transcribed("s3", 0, "stop")) == [Cancel("r2")]
+    room.at(3400, Offset("ann", 3400))
+    (asked,) = words(room.at(3600))
+    room.at(3650, Transcribed("s3", asked.revision, ""))
+    assert room.at(5000) == [Forget("ann", "s3", "empty")]
+    assert room.turns.floor == Open()
+
+
+def test_words_are_asked_for_after_a_pause_too(room: Room) -> None:
+    """An answer that a pause made stale is waited for no longer."""
+    room.at(3000, Onset("ann", 3000))
+    (rough,) = words(room.at(3240))
+    room.at(3250, Offset("ann", 3250))
+    (asked,) = words(room.at(3450))
+    assert asked.revision > rough.revision
+    (again,) = words(room.at(3460, Onset("ann", 3460)))
+    assert again.rough
 
 
 def test_anybody_may_interrupt_and_gets_the_answer(room: Room) -> None:

@@ -6,6 +6,7 @@ from floor_room import OPTIONS, Room
 
 from pipelines.events import (
     Accept,
+    Announce,
     CallerLeft,
     Cancel,
     Hold,
@@ -80,6 +81,38 @@ def test_the_budget_fills_again() -> None:
     room.says("four", 100_000, 100_100)
     room.says("four five", 100_600, 100_700)
     assert room.speculations() == ["wasted", "wasted", "withheld", "wasted"]
+
+
+def test_what_is_thrown_away_in_a_minute_is_never_more_than_the_budget() -> None:
+    room = Room(OPTIONS.model_copy(update={"max_wasted_per_min": 5}))
+    for from_ms in range(0, 200_000, 20_000):
+        for n in range(20):
+            room.says("and " * (n + 1), from_ms + n * 700, from_ms + n * 700 + 200)
+        answer = room.at(from_ms + 16_000)[-1]
+        assert isinstance(answer, Speak)
+        room.at(room.now_ms, ReplyAudible(answer.reply))
+        room.at(room.now_ms, ReplyDone(answer.reply))
+    wasted_ms = room.when(Cancel)
+    assert len(wasted_ms) > 15, "in more than three minutes"
+    assert all(after - before >= 60_000 for before, after in zip(wasted_ms, wasted_ms[5:], strict=False))
+
+
+def test_what_is_thrown_away_after_the_end_of_the_turn_is_counted_and_not_capped() -> None:
+    """A caller who goes on whenever the answer is about to sound: it has to be asked each time."""
+    room = Room(OPTIONS.model_copy(update={"max_wasted_per_min": 0}))
+    for n in range(10):
+        room.says(f"word {n}", n * 1000, n * 1000 + 300)
+        room.at(n * 1000 + 950)
+    assert len(room.when(Think)) == 10
+    assert len(room.when(Cancel)) == room.speculations().count("wasted") == 9
+
+
+def test_an_announcement_that_nobody_heard_wasted_no_thinking() -> None:
+    room = Room()
+    room.at(0, Announce("greeting"))
+    room.says("hello", 100, 500)
+    assert len(room.when(Cancel)) == 1
+    assert room.speculations() == []
 
 
 def test_without_a_budget_nothing_is_prepared() -> None:

@@ -206,6 +206,52 @@ def test_a_recogniser_that_was_busy_is_forgiven(room: Room) -> None:
     assert answer == [Think("r2", 1, (("ann", "hello"),)), Accept("ann", "s1", "hello"), Speak("r2")]
 
 
+def test_who_goes_on_after_the_recogniser_failed_goes_on_in_the_same_segment(room: Room) -> None:
+    room.at(0, Onset("ann", 0))
+    room.at(500, Offset("ann", 500))
+    room.at(700)
+    room.at(750, NotTranscribed("s1", 0))
+    assert room.at(800, Onset("ann", 800)) == []
+    room.at(1500, Offset("ann", 1500))
+    assert room.at(1700) == [Transcribe("ann", "s1", 1)], "all of it, once more"
+    room.at(1750, Transcribed("s1", 1, "what time is it"))
+    assert Accept("ann", "s1", "what time is it") in room.at(2100)
+
+
+def test_the_first_words_count_where_the_rest_is_not_understood(room: Room) -> None:
+    room.says("what time is it", 0, 500)
+    room.at(800, Onset("ann", 800))
+    room.at(1200, Offset("ann", 1200))
+    room.at(1400)
+    room.at(1450, NotTranscribed("s1", 1))
+    room.at(1800)
+    assert room.at(1850, NotTranscribed("s1", 2)) == [Accept("ann", "s1", "what time is it"), Speak("r2")]
+
+
+def test_an_answer_that_ended_without_a_sound_is_not_waited_for_again(room: Room) -> None:
+    room.says("what time is it", 0, 500)
+    assert Speak("r2") in room.at(1100)
+    room.at(1110, Onset("ann", 1110))
+    assert room.at(1120, ReplyDone("r2")) == []
+    room.at(1200, Offset("ann", 1200))
+    room.at(1400)
+    assert room.at(1450, Transcribed("s3", 0, "")) == [Think("r4", 1, ())]
+    assert room.at(1800) == [Forget("ann", "s3", "empty"), Speak("r4")]
+
+
+def test_what_ends_only_after_its_next_piece_is_not_spoken_on_in() -> None:
+    """The piece before the cut is closed: speech goes on in the one after it, which is being fed."""
+    room = Room(OPTIONS.model_copy(update={"max_segment_ms": 3000}))
+    room.at(0, Onset("ann", 0))
+    room.at(3000)
+    room.at(3050, Offset("ann", 3050))
+    room.at(3250)
+    room.at(3300, Transcribed("s2", 0, ""))
+    room.at(3350, Onset("ann", 3350))
+    room.at(3500, Offset("ann", 3500))
+    assert [c for c in room.at(3700) if isinstance(c, Transcribe)] == [Transcribe("ann", "s2", 1)]
+
+
 def test_a_long_monologue_is_cut_into_segments_of_one_turn() -> None:
     room = Room(OPTIONS.model_copy(update={"max_segment_ms": 3000}))
     room.at(0, Onset("ann", 0))
