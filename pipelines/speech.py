@@ -40,6 +40,8 @@ FRAME_MS = 20.0
 #: Text the model may be ahead of the voice.
 MAX_AHEAD_CHARS = 1000
 
+_BROKEN = "The voice is broken at the moment; please read the captions."
+
 TextSource: TypeAlias = AsyncGenerator[str, None]
 
 
@@ -57,7 +59,8 @@ class Speech:
     """The words and the audio of one reply; `write` and `speak` run side by side, `pieces` gives the result.
 
     `language` is that of the text, where it is known. `on_first_clause` and `on_first_audio` are called when
-    the first of each is there, `on_problem` with plain words for the people in the room.
+    the first of each is there, `on_problem` with plain words for the people in the room, once the gate is
+    open.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Speech:
         self._ready_ms = 0.0
         self._clauses = 0
         self._broken = False
+        self._untold = False
         self._mute = False
         #: Whether there has been any audio.
         self.audible = False
@@ -115,6 +119,7 @@ class Speech:
 
     def taken(self, piece: Piece) -> None:
         """`piece` goes to the loudspeaker now: there is room for another."""
+        self._tell()
         if piece.pcm:
             self._ready_ms -= piece.pcm.duration_ms
         self._changed.set()
@@ -179,8 +184,15 @@ class Speech:
         _log.warning("the voice failed: %s", why)
         ENGINE_FAILURES.labels("tts").inc()
         if not self._broken:
-            self._broken = True
-            self._on_problem("The voice is broken at the moment; please read the captions.")
+            # On speculation it is nobody's concern yet.
+            self._broken = self._untold = True
+            if self._gate.is_set():
+                self._tell()
+
+    def _tell(self) -> None:
+        if self._untold:
+            self._untold = False
+            self._on_problem(_BROKEN)
 
 
 def voice_language(voice: TextToSpeech) -> str | None:

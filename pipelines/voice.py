@@ -18,6 +18,7 @@ from prometheus_client import Histogram
 
 from pipelines import events as ev
 from pipelines.alarm import Alarm, now_ms
+from pipelines.apologies import Apologies
 from pipelines.audio import Samples
 from pipelines.dialogue import Dialogue
 from pipelines.endpoint.model import EndOfTurnModel
@@ -96,16 +97,12 @@ class Conversation:
         #: Callers known to be in the room, whether they are heard or not, and what they are called.
         self._present: dict[str, str] = {}
         self._dialogue = self._new_dialogue()
-        #: Who was not understood and has not been told so, the reply that tells them, and who has been told
-        #: that it is for the language.
-        self._not_understood: set[str] = set()
-        self._apology = ""
-        self._told_language: set[str] = set()
         self._listeners: dict[str, Listener] = {}
         self._played = PlayedLevels()
         self._replies: dict[str, _UnderWay] = {}
         self._timeline = Timeline()
         self._state: State | None = None
+        self._apologies = Apologies(persona, understands=stt.info.supports(persona.language))
         self._alarm = Alarm(self._turns, self._heard_ms, lambda: self._handle(ev.Tick()))
         self._quiet = asyncio.Event()
         self._closed = False
@@ -154,8 +151,7 @@ class Conversation:
         self._present.pop(peer, None)
         self._listeners.pop(peer, None)
         self._handle(ev.CallerLeft(peer, alone=self.alone))
-        self._not_understood.discard(peer)
-        self._told_language.discard(peer)
+        self._apologies.left(peer)
 
     @property
     def alone(self) -> bool:
@@ -241,9 +237,7 @@ class Conversation:
         if isinstance(event, ev.Offset):
             self._timeline.mark(Step.SPEECH_END, event.at_ms)
         commands = self._turns.handle(event, self._heard_ms())
-        understood = {c.peer for c in commands if isinstance(c, ev.Accept)}
-        failed = {c.peer for c in commands if isinstance(c, ev.Forget) and c.why == "failed"}
-        self._not_understood = (self._not_understood | failed) - understood
+        self._apologies.note(commands)
         for command in commands:
             self._carry_out(command)
         self._after()
@@ -285,9 +279,8 @@ class Conversation:
             case ev.Think(reply, turn, unaccepted):
                 self._think(reply, turn, unaccepted)
             case ev.Say(reply, what):
-                if what == ev.NOT_UNDERSTOOD:
-                    self._apology = reply
-                self._prepare(reply, fixed_text(self._announcement(what)), asyncio.Event())
+                text = self._persona.greeting if what == GREETING else self._apologies.begin(reply)
+                self._prepare(reply, fixed_text(text), asyncio.Event())
             case ev.Speak(reply):
                 self._mark_step(Step.RELEASED)
                 self._replies[reply].reply.gate.set()
@@ -305,13 +298,6 @@ class Conversation:
                 record(command)
 
     # ---- replies
-
-    def _announcement(self, what: str) -> str:
-        if what == GREETING:
-            return self._persona.greeting
-        if self._hearing.understands:
-            return self._persona.sorry_not_understood
-        return self._persona.sorry_language if self._not_understood - self._told_language else ""
 
     def _think(self, reply: str, turn: int, unaccepted: tuple[tuple[str, str], ...]) -> None:
         self._timeline.turn = turn
@@ -350,21 +336,14 @@ class Conversation:
             # the caption was the answer.
             dialogue.agent_said(reply.text, interrupted=False)
             self._report(Caption("agent", "", reply.id, reply.text, final=True))
-        self._told(reply.id)
+        self._apologies.heard(reply.id)
         self._handle(ev.ReplyDone(reply.id, asks=bool(_QUESTION.search(reply.text))))
-        if self._not_understood:
+        if self._apologies.owed:
             # The answer was to others. Where one of them has the floor again, it waits for the next.
             self._handle(ev.Announce(ev.NOT_UNDERSTOOD))
 
-    def _told(self, reply: str) -> None:
-        """`reply` is heard, or there was nothing to be heard: an apology has reached those it is for."""
-        if reply == self._apology:
-            if not self._hearing.understands:
-                self._told_language |= self._not_understood
-            self._not_understood.clear()
-
     def _audible(self, reply: str) -> None:
-        self._told(reply)
+        self._apologies.heard(reply)
         self._mark_step(Step.AUDIBLE)
         if (total_ms := self._timeline.total_ms) is not None:
             _VOICE_TO_VOICE.observe(total_ms / 1000)

@@ -283,6 +283,10 @@ class Odd(Tones):
 
 async def test_whatever_a_voice_raises_the_reply_is_written(caplog: pytest.LogCaptureFixture) -> None:
     async with replying(fixed_text("One. Two."), Odd()) as (reply, seen, _):
+        await seen.until(lambda: "clause" in seen.events)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert seen.problems == [], "nobody is told of a speculation"
         reply.gate.set()
         await seen.until(lambda: "done" in seen.events)
         assert seen.texts[-1] == "One. Two."
