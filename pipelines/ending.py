@@ -1,4 +1,14 @@
-"""When a turn is over: what is known of everybody in it, and how each of them pauses; pure."""
+"""When a turn is over: what is known of everybody in it, and how each of them pauses; pure.
+
+One caller's pause, from the last sound (t = 0)::
+
+    speech │ pause_ms          │ transcript │ thinks, speaks into the gate │ silence needed
+    ───────┼───────────────────┼────────────┼──────────────────────────────┼──────────────▶ t
+           0        Transcribe ┘     Think ─┘            (nothing sounds)  └ Speak: the gate opens
+
+How much silence is needed is decided by `pipelines.endpoint` and again with every new piece of evidence;
+while words are awaited nothing is over.
+"""
 
 from __future__ import annotations
 

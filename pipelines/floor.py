@@ -73,8 +73,10 @@ class Segment:
     asked_ms: float = -inf
     #: It began as sound without words, and no words are known in it so far.
     wordless: bool = False
-    #: It goes on in another one.
+    #: It goes on in another one …
     cut: bool = False
+    #: … or is what another one goes on in.
+    continues: bool = False
 
     def __post_init__(self) -> None:
         self.sounding_since_ms = self.started_ms

@@ -30,7 +30,7 @@ class Segments:
 
     def listen(self, peer: str, from_ms: float, *, continues: bool = False) -> Segment:
         """A new segment of what `peer` says from now on."""
-        segment = Segment(peer, self._new_id(), from_ms)
+        segment = Segment(peer, self._new_id(), from_ms, continues=continues)
         self._do(ev.Listen(peer, segment.id, from_ms, continues))
         return segment
 
@@ -52,6 +52,22 @@ class Segments:
             if not was_short:
                 # After a pause there may be words at last.
                 last.said_ms = max(last.said_ms, last.sounded_ms - WORDLESS_MS / 2)
+
+    def fall_silent(self, segments: Sequence[Segment], event: ev.Offset | ev.Quiet) -> None:
+        """A caller fell silent, or still is."""
+        for segment in segments:
+            if segment.peer != event.peer or segment.stage in CLOSED:
+                continue
+            if isinstance(event, ev.Quiet):
+                segment.silence.speech_probability = event.speech_probability
+            elif segment.stage is Stage.SPEAKING:
+                segment.fall_silent(event.at_ms, event.prosody)
+
+    def judge(self, segments: Sequence[Segment], event: ev.Judged) -> None:
+        """What the model says of a pause, unless it is over."""
+        for segment in segments:
+            if segment.id == event.segment and segment.revision == event.revision:
+                segment.silence.model_probability = event.probability
 
     def cut(self, segments: list[Segment], segment: Segment, at_ms: float) -> None:
         """A segment at the recogniser's limit: recognise it, and go on in a new one.

@@ -16,16 +16,10 @@ The floor is always in exactly one of six states::
       │                          └──played──────┘ └────────────────────────┘ │ └── no onset ───┘  │
       └──────────────────────────────────────────────────────────────────────┘    (onset: Contested)
 
-One caller's pause, from the last sound (t = 0)::
-
-    speech │ pause_ms          │ transcript │ thinks, speaks into the gate │ silence needed
-    ───────┼───────────────────┼────────────┼──────────────────────────────┼──────────────▶ t
-           0        Transcribe ┘     Think ─┘            (nothing sounds)  └ Speak: the gate opens
-
-Everything before the gate is speculation. Speech that resumes closes the gate again; only a transcript whose
-words differ throws the speculated reply away, so a cough costs nothing. How much silence is needed is decided
-by `pipelines.endpoint` and again with every new piece of evidence; while words are awaited nothing is over.
-What speech over the reply comes to is decided by `pipelines.contest`.
+An answer is prepared at the first short pause, into a gate that opens when the turn is over. Speech that
+resumes closes the gate again; only a transcript whose words differ throws the speculated reply away, so a
+cough costs nothing. When a turn is over is decided by `pipelines.ending`, what speech over the reply comes to
+by `pipelines.contest`.
 
 Sound is not speech. Of what goes on without a pause the words are asked for, and where `WORDLESS_MS` of it
 had none it is noise: it is listened to, but it ends no answer, and nobody waits for its end. Words make it
@@ -51,7 +45,6 @@ from pipelines.deadlines import Deadline, Due, next_deadline
 from pipelines.drafts import Drafts
 from pipelines.ending import Endings
 from pipelines.floor import (
-    CLOSED,
     UNDER_WAY,
     AgentHas,
     CallerHas,
@@ -97,9 +90,9 @@ class Turns:
             case ev.Onset():
                 self._onset(event)
             case ev.Offset() | ev.Quiet():
-                self._silence(event)
-            case ev.Judged(segment, revision, probability):
-                self._judged(segment, revision, probability)
+                self._segments.fall_silent(self.segments, event)
+            case ev.Judged():
+                self._segments.judge(self.segments, event)
             case ev.Transcribed(segment, revision, text, language):
                 self._answered(segment, revision, text.strip(), language)
             case ev.NotTranscribed(segment, revision):
@@ -168,20 +161,6 @@ class Turns:
                 if level is Level.FULL:
                     self._do(ev.Duck(playing.reply))
                     self.floor.level = Level.DUCKED
-
-    def _silence(self, event: ev.Offset | ev.Quiet) -> None:
-        for segment in self.segments:
-            if segment.peer != event.peer or segment.stage in CLOSED:
-                continue
-            if isinstance(event, ev.Quiet):
-                segment.silence.speech_probability = event.speech_probability
-            elif segment.stage is Stage.SPEAKING:
-                segment.fall_silent(event.at_ms, event.prosody)
-
-    def _judged(self, segment_id: str, revision: int, probability: float) -> None:
-        for segment in self.segments:
-            if segment.id == segment_id and segment.revision == revision:
-                segment.silence.model_probability = probability
 
     def _answered(
         self, segment_id: str, revision: int, text: str | None, language: str | None = None
@@ -292,9 +271,8 @@ class Turns:
         self.floor = CallerHas(going_on) if going_on else Open()
 
     def _draft(self, segments: list[Segment], draft: Draft | None, *, speculative: bool) -> Draft | None:
-        return self._drafts.answer(
-            segments, draft, turn=self.turn, now_ms=self._now_ms, speculative=speculative
-        )
+        now_ms = self._now_ms
+        return self._drafts.answer(segments, draft, turn=self.turn, now_ms=now_ms, speculative=speculative)
 
     def _audible(self, reply: str) -> None:
         match self.floor:
@@ -333,7 +311,7 @@ class Turns:
             return
         taker = self._overlaps.judge(floor, self._now_ms)
         if taker:
-            if abs(taker.started_ms - floor.playing.since_ms) < REACTION_MS:
+            if not taker.continues and taker.started_ms - floor.playing.since_ms < REACTION_MS:
                 self._endings.cut_in_on(taker)
             self._do(ev.Cancel(floor.playing.reply))
             self._take_floor(said_over(floor))
@@ -407,9 +385,7 @@ class Turns:
             case Due.CALM_DOWN, _, Startled(playing):
                 self._do(ev.Resume(playing.reply))
                 self.floor = playing
-            case Due.FORGET_ASIDE, Segment() as aside, AgentHas() as playing:
-                self._overlaps.forget(playing, [aside])
-            case Due.FORGET_ASIDE, Segment() as aside, Contested(playing):
+            case Due.FORGET_ASIDE, Segment() as aside, (AgentHas() as playing) | Contested(playing):
                 self._overlaps.forget(playing, [aside])
 
     def _end_turn(self, floor: CallerHas, reasons: tuple[tuple[str, float], ...]) -> None:

@@ -23,6 +23,7 @@ from pipelines.events import (
     Speak,
     Transcribe,
     Transcribed,
+    TurnEnded,
     Typed,
 )
 from pipelines.floor import AgentHas, CallerHas, Contested, Level, Open
@@ -197,7 +198,8 @@ def test_who_begins_to_speak_in_the_noise_before_the_answer_sounds_is_not_spoken
 def test_who_speaks_on_is_not_answered_over_whoever_writes() -> None:
     """Two minutes without a pause, a word a second: too many pieces to hold, and not one word is lost."""
     words = [f"word{n}" for n in range(120)]
-    hall = Hall(*sentence("ann", " ".join(words), 50, every_ms=1000))
+    options = OPTIONS.model_copy(update={"max_segment_ms": 5000})
+    hall = Hall(*sentence("ann", " ".join(words), 50, every_ms=1000), options=options)
     hall.at(0, Onset("ann", 0))
     hall.at(5000, Typed("bob", "what time is it"))
     for seconds in range(6, 120):
@@ -258,6 +260,101 @@ def test_a_sound_that_nobody_understood_is_asked_about_once() -> None:
     hall.at((MAX_CUTS + 3) * OPTIONS.max_segment_ms)
     (say,) = [c for _, c in hall.room.log if isinstance(c, Say)]
     assert say.what == NOT_UNDERSTOOD
+
+
+def test_who_hums_before_they_speak_is_not_answered_at_their_first_word() -> None:
+    """
+    ::
+
+        ann  ░░░░░░░░░░░ (1.9 s without a word)    I have a question …
+    """
+    hall = Hall(*sentence("ann", "I have a question about the weather", 2600))
+    hall.at(0, Onset("ann", 0))
+    hall.at(500, Typed("bob", "what time is it"))
+    hall.at(1900, Offset("ann", 1900))
+    hall.at(2350, Onset("ann", 2350))
+    hall.at(4500, Offset("ann", 4500))
+    assert hall.room.when(Speak) == []
+    hall.at(6000)
+    assert hall.accepted("ann") == "I have a question about the weather"
+    assert len(hall.room.when(Speak)) == 1
+
+
+def test_a_cough_over_the_reply_is_over_soon_although_there_is_noise() -> None:
+    hall = Hall()
+    hall.at(0, Onset("tv", 0))
+    hall.at(WORDLESS_MS + 150, Typed("bob", "what time is it"))
+    hall.sounds()
+    hall.at(2200, Onset("ann", 2200))
+    hall.at(2250, Offset("ann", 2250))
+    hall.at(2700)
+    assert isinstance(hall.room.turns.floor, Contested)
+    assert hall.room.turns.floor.level is Level.FULL
+
+
+def test_a_word_over_the_beginning_of_a_reply_is_no_answer_to_its_end_in_noise_either() -> None:
+    hall = Hall(("ann", 4000, "okay"))
+    hall.at(0, Onset("tv", 0))
+    hall.at(3000, Typed("ann", "a table for two"))
+    reply = hall.sounds()
+    hall.at(3950, Onset("ann", 3950))
+    hall.at(4100, Offset("ann", 4100))
+    hall.at(9000, ReplyDone(reply, asks=True))
+    hall.at(12_000)
+    assert hall.accepted("ann") == "a table for two"
+
+
+def test_words_that_are_known_only_after_the_cut_make_what_goes_on_speech() -> None:
+    """A slow recogniser: the last words of a noise are known when the next piece is being heard."""
+    room = Room(OPTIONS.model_copy(update={"max_segment_ms": 4000}))
+    room.at(0, Onset("ann", 0))
+    room.at(2000)
+    room.at(2100, Transcribed("s1", 0, ""))
+    room.at(4000)
+    asked = [c for _, c in room.log if isinstance(c, Transcribe)][-1]
+    room.at(6000)
+    assert room.turns.segments[-1].is_noise
+    piece = room.turns.segments[-2]
+    room.at(6000, Transcribed(piece.id, piece.revision, "I would like"))
+    assert not room.turns.segments[-1].is_noise
+    room.at(6000, Typed("bob", "what time is it"))
+    assert room.when(Speak) == []
+    assert asked.peer == "ann"
+
+
+def test_words_out_of_a_noise_say_nothing_about_how_the_caller_pauses() -> None:
+    """
+    ::
+
+        ann    What time is it?  ░░░░░░░░░░░░░░░░░░░no wait stop░░
+        reply                              ▔▔▔▔▔▔▔▔▔▔▔▔|
+    """
+
+    def waited_ms(*, noise: bool) -> float:
+        hall = Hall(options=TurnOptions())
+        for from_ms in range(0, 80_000, 20_000):
+            hall.says += sentence("ann", "What time is it?", from_ms + 50)
+            hall.says += sentence("ann", "no wait stop that please", from_ms + 9000)
+            hall.at(from_ms, Onset("ann", from_ms))
+            hall.at(from_ms + 1100, Offset("ann", from_ms + 1100))
+            again_ms = from_ms + (1500 if noise else 8950)
+            if noise:
+                hall.at(again_ms, Onset("ann", again_ms))
+            hall.at(from_ms + 3800)
+            hall.sounds()
+            if not noise:
+                hall.at(again_ms, Onset("ann", again_ms))
+            hall.at(from_ms + 10_300, Offset("ann", from_ms + 10_300))
+            hall.at(from_ms + 13_000)
+            assert len(hall.room.when(Cancel)) == from_ms // 20_000 + 1, "it takes the floor"
+            hall.at(from_ms + 15_000, ReplyDone(hall.sounds()))
+        hall.says += sentence("ann", "tell me about it", 80_050)
+        hall.at(80_000, Onset("ann", 80_000))
+        hall.at(81_100, Offset("ann", 81_100))
+        hall.at(85_000)
+        return [c for _, c in hall.room.log if isinstance(c, TurnEnded)][-1].silence_ms
+
+    assert waited_ms(noise=True) == waited_ms(noise=False)
 
 
 @pytest.mark.parametrize("asks", [True, False])

@@ -116,6 +116,24 @@ def test_noise_that_does_not_end_is_played_over_and_words_in_it_still_count(room
     assert room.at(room.now_ms, Transcribed("s3", asked.revision, "wait")) == [Cancel("r2")]
 
 
+def test_speech_never_goes_on_in_a_piece_that_was_cut() -> None:
+    """A noise over the reply is cut, and its end is known for nothing before the rest of it: what follows is
+    listened to, in a segment of its own."""
+    room = Room(OPTIONS.model_copy(update={"max_segment_ms": 3000}))
+    room.says("what time is it", 0, 0)
+    room.at(700, ReplyAudible("r2"))
+    room.at(3000, Onset("ann", 3000))
+    while room.now_ms < 6000:
+        for asked in words(room.at(room.now_ms + 50)):
+            if asked.rough:
+                room.at(room.now_ms, Transcribed("s3", asked.revision, ""))
+    assert [s.id for s in room.turns.segments] == ["s3", "s4"]
+    room.at(6050, Offset("ann", 6050))
+    room.at(6250)
+    assert room.at(6300, Transcribed("s4", 0, "")) == [Forget("ann", "s4", "empty")]
+    assert Listen("ann", "s5", 6350) in room.at(6350, Onset("ann", 6350))
+
+
 def test_words_are_asked_for_again_and_again_while_it_goes_on(room: Room) -> None:
     room.at(3000, Onset("ann", 3000))
     first, *none = words(room.at(3500))

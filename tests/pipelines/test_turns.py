@@ -239,19 +239,6 @@ def test_an_answer_that_ended_without_a_sound_is_not_waited_for_again(room: Room
     assert room.at(1800) == [Forget("ann", "s3", "empty"), Speak("r4")]
 
 
-def test_what_ends_only_after_its_next_piece_is_not_spoken_on_in() -> None:
-    """The piece before the cut is closed: speech goes on in the one after it, which is being fed."""
-    room = Room(OPTIONS.model_copy(update={"max_segment_ms": 3000}))
-    room.at(0, Onset("ann", 0))
-    room.at(3000)
-    room.at(3050, Offset("ann", 3050))
-    room.at(3250)
-    room.at(3300, Transcribed("s2", 0, ""))
-    room.at(3350, Onset("ann", 3350))
-    room.at(3500, Offset("ann", 3500))
-    assert [c for c in room.at(3700) if isinstance(c, Transcribe)] == [Transcribe("ann", "s2", 1)]
-
-
 def test_a_long_monologue_is_cut_into_segments_of_one_turn() -> None:
     room = Room(OPTIONS.model_copy(update={"max_segment_ms": 3000}))
     room.at(0, Onset("ann", 0))
