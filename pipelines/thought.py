@@ -86,14 +86,15 @@ class Thoughts:
             yield f"\n{self._sorry}"
 
     async def _deltas(self, history: Sequence[Message], gate: asyncio.Event) -> AsyncGenerator[Delta, None]:
-        """What the model streams. A request that fails on speculation is made again when it counts."""
+        """What the model streams; if that is nothing on speculation, it is asked again when it counts."""
         begun = False
         try:
             async with aclosing(self._asked(history)) as deltas:
                 async for delta in deltas:
                     begun = True
                     yield delta
-            return
+            if begun or gate.is_set():
+                return
         except EngineError as error:
             if begun or gate.is_set():
                 raise

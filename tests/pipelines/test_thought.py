@@ -188,8 +188,11 @@ async def test_what_is_done_for_one_dialogue_holds_up_no_other() -> None:
         assert len(room.model.asked[1]) == 1
 
 
-async def test_a_request_that_fails_on_speculation_is_made_again_when_it_counts() -> None:
-    async with thinking([EngineError("busy")], [TextDelta("All is well.")]) as (room, writing):
+@pytest.mark.parametrize("nothing", [[EngineError("busy")], []])
+async def test_a_request_of_which_nothing_comes_on_speculation_is_made_again_when_it_counts(
+    nothing: list[Delta | Exception],
+) -> None:
+    async with thinking(nothing, [TextDelta("All is well.")]) as (room, writing):
         await settle()
         assert (len(room.model.asked), room.text) == (1, "")
         room.gate.set()
