@@ -144,7 +144,8 @@ async def climb(system: SystemName, plan: Plan) -> Climb:
             plan.say(
                 f"{TITLES[system]}: {look.calls} calls, {look.p99_late_ms:.1f} ms late, "
                 f"{100 * look.heard_share:.0f} % heard, {100 * look.agent_share:.0f} % of the core, "
-                f"callers {100 * look.callers_share:.0f} %{', which limit it' if look.is_limited else ''}"
+                f"callers {100 * look.callers_share:.0f} %, {100 * look.said_share:.0f} % said"
+                f"{', which limits it' if look.is_limited else ''}"
             )
             if look.is_limited or not look.is_kept:
                 break
