@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
-from test_voice import PERSONA, Call, Echo, Line, Understands, call, said
+from voice_parts import PERSONA, Call, Echo, Line, Understands, call, said
 
 from pipelines.audio import Pcm, Samples
 from pipelines.base import EngineBusyError, EngineError, EngineInfo

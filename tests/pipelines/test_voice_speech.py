@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 from chat_server import ChatServer
-from test_voice import PERSONA, Echo, Understands, call, said
+from voice_parts import PERSONA, Echo, Understands, call, said
 
 from pipelines.engines import Engines
 from pipelines.llm.base import Delta, Message, TextDelta, ToolCall, ToolSpec

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from aiortc import MediaStreamTrack, RTCSessionDescription
-from aiortc.rtp import RtpPacket
 from browsers import chromium
 from playwright.async_api import async_playwright
 
 from agent.realtime.connections import aiortc_seam
 from agent.realtime.opus import has_fec
 from agent.realtime.receiving.receive import iter_speech
+from agent.realtime.receiving.rtp_header import RtpSound
 from tests.agent.realtime.connections.test_aiortc_seam import new_connection
 
 pytestmark = [pytest.mark.browser, pytest.mark.network]
@@ -53,18 +53,19 @@ async def test_chromium_sends_fec_once_packets_get_lost_and_time_keeps_its_lengt
         try:
             await pc.setRemoteDescription(RTCSessionDescription(await page.evaluate(OFFER), "offer"))
             await pc.setLocalDescription(await pc.createAnswer())
-            transport = pc.getReceivers()[0].transport
-            handle = transport._handle_rtp_data
+            ears = pc.getReceivers()[0]._RTCRtpReceiver__jitter_buffer
+            hear = ears.hear
 
-            async def lossy(data: bytes, arrival_time_ms: int) -> None:
+            def lossy(sound: RtpSound, payload_type: int) -> None:
                 nonlocal told, came
+                # Before it is counted, or no loss is reported.
                 if fate.random() < 0.1:
                     return
                 came += 1
-                told += has_fec(RtpPacket.parse(data).payload)
-                await handle(data, arrival_time_ms=arrival_time_ms)
+                told += has_fec(sound.payload)
+                hear(sound, payload_type)
 
-            transport._handle_rtp_data = lossy
+            ears.hear = lossy
             answer = pc.localDescription.sdp
             await page.evaluate("sdp => pc.setRemoteDescription({type: 'answer', sdp})", answer)
             blocks = 0
