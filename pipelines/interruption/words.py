@@ -56,17 +56,21 @@ def meaning(text: str, language: str | None) -> tuple[Meaning, int]:
             commanding = True
             saying += length
         elif (length := _match(tokens, at, backchannels)) < len(rest) and rest in beginnings:
-            begun = len(rest)
+            begun = 0 if all(map(_is_no_word, rest)) else len(rest)
             break
         elif not length:
             length = 1
-            saying += not (_HUM.fullmatch(tokens[at]) or _LAUGH.fullmatch(tokens[at]))
+            saying += not _is_no_word(tokens[at])
         at += length
     if commanding:
         return Meaning.COMMAND, saying + begun
     if saying:
         return Meaning.WORDS, saying + begun
     return (Meaning.BEGINNING, begun) if begun else (Meaning.BACKCHANNEL, 0)
+
+
+def _is_no_word(token: str) -> bool:
+    return bool(_HUM.fullmatch(token) or _LAUGH.fullmatch(token))
 
 
 def _tokens(text: str) -> list[str]:
