@@ -106,6 +106,7 @@ What ended a reply, all systems called at once, each by a caller of its own:
 
 - A reply counts as ended when at least {1000 * MISSING_S:.0f} ms of it are missing. **Held**: the longest
   silence in a reply that went on, in which nothing of it is lost; natural pauses included.
+- A dash for the time to silence: there was none of 150 ms; FastRTC mostly speaks until its next reply begins.
 - **Words** are questions and answers, they and **stop or wait** by a synthetic caller; **sustained speech**
   is people reading aloud; **over echo**, some of the former while the microphone hears the reply. Those that
   were timed count, too. Coughs are synthetic, backchannels spoken by Piper voices, noise is recorded.
