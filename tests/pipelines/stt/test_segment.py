@@ -12,7 +12,7 @@ from pipelines.audio import SPEECH_RATE_HZ, Samples
 from pipelines.base import EngineError
 from pipelines.jobs import JobDroppedError
 from pipelines.stt.base import Transcript
-from pipelines.stt.segment import AHEAD_SAMPLES
+from pipelines.stt.segment import AHEAD_SAMPLES, SHORT_SPEECH_S
 from pipelines.stt.speech_track import MAX_PIECE_SAMPLES
 from pipelines.stt.whisper import WhisperEngine, WhisperRecognition
 from pipelines.vad import WINDOW_SAMPLES
@@ -194,6 +194,29 @@ async def test_noise_is_nobody_speaking(watched: Watched, recording: Recording) 
     assert await watched.transcribe(decisive=True) == Transcript("")
     assert asked("silent") == silent + 1
     assert watched.heard_samples == []
+
+
+async def test_more_words_than_anybody_says_so_fast_are_none(
+    whisper: WhisperEngine, recording: Recording
+) -> None:
+    """A recogniser that makes a sentence of whatever is there, as Whisper does of tunes."""
+
+    class Inventive(WhisperRecognition):
+        said = "Thank you very much."
+
+        def _hear(self, audio: Samples, go_on: Callable[[], None]) -> Transcript:
+            return Transcript(self.said)
+
+    hello = recording("callers/hello.wav")
+    recognition = Inventive(whisper, "en")
+    recognition.feed(np.concatenate([hello, silence(0.3)]))
+    assert recognition._track.end - (recognition._track.start or 0) <= SHORT_SPEECH_S * SPEECH_RATE_HZ
+    refused = REGISTRY.get_sample_value("voice_agent_stt_too_fast_total") or 0.0
+    assert (await recognition.transcribe(decisive=True)).text == ""
+    assert REGISTRY.get_sample_value("voice_agent_stt_too_fast_total") == refused + 1
+    recognition.said = "Hello."
+    recognition.feed(np.concatenate([hello, silence(0.3)]))
+    assert (await recognition.transcribe(decisive=True)).text == "Hello."
 
 
 def test_recognition_begins_with_the_least_silence_that_can_be_seen() -> None:
