@@ -94,7 +94,7 @@ def decoded(engine: WhisperEngine, whole: Samples) -> Samples:
     recognition.feed(whole)
     track = recognition._track
     speech = Span(track.start or 0, track.end)
-    cut = recognition._padded(speech, track.pauses).copy() if track.end else whole[:0]
+    cut = recognition._padded(speech, track.pauses).copy() if track.has_speech else whole[:0]
     recognition.close()
     return cut
 

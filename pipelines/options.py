@@ -101,8 +101,9 @@ class InterruptionOptions(Section):
 
 
 class TurnOptions(EndpointOptions, InterruptionOptions):
-    #: Silence after which the segment so far is recognised and thought about on speculation.
-    pause_ms: Annotated[int, Field(ge=32, le=5000)] = 100
+    #: Silence after which the segment so far is recognised and thought about on speculation. It is heard in
+    #: packets of 20 ms, so what passes in fact is 10 ms more on average.
+    pause_ms: Annotated[int, Field(ge=32, le=5000)] = 90
     #: Speculative answers that may be thrown away in a minute before thinking waits for the end of the turn.
     max_wasted_per_min: Annotated[int, Field(ge=0, le=600)] = 20
     #: How quiet the reply becomes while it is being decided whether the caller takes the floor …

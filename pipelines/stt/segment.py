@@ -95,7 +95,7 @@ class SegmentRecognition(ABC):
 
     def feed(self, samples: Samples) -> None:
         self._track.feed(self._audio.append(samples))
-        if self._track.end and self._track.silence == AHEAD_SAMPLES:
+        if self._track.has_speech and self._track.silence == AHEAD_SAMPLES:
             self._start_ahead()
 
     async def transcribe(self, *, decisive: bool, rough: bool = False) -> Transcript:  # noqa: ARG002
@@ -105,7 +105,7 @@ class SegmentRecognition(ABC):
     async def _ask(self, *, decisive: bool, is_caption: bool = False) -> Transcript:
         if self._closed:
             raise EngineError("this recognition is closed")
-        if not self._track.end:
+        if not self._track.has_speech:
             _ASKED.labels("silent").inc()
             return NOTHING
         known_end, known = self._known
