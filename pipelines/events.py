@@ -113,6 +113,8 @@ class CallerLeft:
 
     peer: str
     alone: bool
+    #: Only the microphone: what they wrote is answered.
+    is_here: bool = False
 
 
 @dataclass(frozen=True, slots=True)

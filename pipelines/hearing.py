@@ -104,7 +104,9 @@ class Hearing:
             heard.listener.ignore(heard.recognition)
             heard.cancel()
             heard.recognition.close()
-            self._report(Caption("caller", heard.peer, segment, text, final=True))
+            # Nothing that was nothing all along has to be taken back.
+            if text or heard.shown:
+                self._report(Caption("caller", heard.peer, segment, text, final=True))
 
     def close_all(self) -> None:
         for segment in list(self._open):

@@ -154,9 +154,12 @@ class Segments:
                 self._do(ev.Forget(segment.peer, segment.id, why))
         return kept
 
-    def leave(self, segments: Sequence[Segment], peer: str | None) -> list[Segment]:
+    def leave(
+        self, segments: Sequence[Segment], peer: str | None, *, writing_too: bool = True
+    ) -> list[Segment]:
         """`peer` (None: everybody) is gone, with what was not finished; returns what is left."""
-        gone = [s for s in segments if s.stage is not Stage.ACCEPTED and peer in {None, s.peer}]
+        stays = {Stage.ACCEPTED} if writing_too else {Stage.ACCEPTED, Stage.WRITTEN}
+        gone = [s for s in segments if s.stage not in stays and peer in {None, s.peer}]
         for segment in gone:
             self._do(ev.Forget(segment.peer, segment.id, "left"))
         return [s for s in segments if s not in gone]

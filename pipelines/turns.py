@@ -105,8 +105,8 @@ class Turns:
                 self._audible(reply)
             case ev.ReplyDone(reply, asks):
                 self._reply_done(reply, asks)
-            case ev.CallerLeft(peer, alone):
-                self._caller_left(peer, alone)
+            case ev.CallerLeft(peer, alone, is_here):
+                self._caller_left(peer, alone, is_here)
             case ev.Tick():
                 pass
         if isinstance(self.floor, Contested) and not isinstance(event, ev.Tick):
@@ -324,9 +324,9 @@ class Turns:
 
     # ---- leaving
 
-    def _caller_left(self, peer: str, alone: bool) -> None:
+    def _caller_left(self, peer: str, alone: bool, is_here: bool) -> None:
         self._endings.forget(peer)
-        kept = self._segments.leave(self.segments, None if alone else peer)
+        kept = self._segments.leave(self.segments, None if alone else peer, writing_too=not is_here)
         match self.floor:
             case (AgentHas() as playing) | Startled(playing) | Contested(playing):
                 self._overlaps.forget(playing, [s for s in playing.asides if alone or s.peer == peer])
@@ -334,8 +334,8 @@ class Turns:
             self._stop()
             return
         match self.floor:
-            case CallerHas(_, draft) if all(s.stage is Stage.ACCEPTED for s in kept):
-                # What was accepted still deserves its answer.
+            case CallerHas(_, draft) if all(s.stage in {Stage.ACCEPTED, Stage.WRITTEN} for s in kept):
+                # What was accepted still deserves its answer, and for what was written nobody waits.
                 self.floor = Thinking(kept, draft)
             case Contested(playing) if not kept:
                 self._overlaps.resume(self.floor)

@@ -184,14 +184,14 @@ class Conversation:
             if self._listeners.get(peer) is listener:
                 del self._listeners[peer]
                 # Whoever is still in the room goes on listening to the agent.
-                self._handle(ev.CallerLeft(peer, alone=self.alone))
+                self._handle(ev.CallerLeft(peer, alone=self.alone, is_here=peer in self._present))
 
     def typed(self, peer: str, text: str) -> None:
         """`peer` wrote `text`; answered like speech."""
         # Half a surrogate pair, which JSON can carry, is no text that any engine could take.
         text = text.encode("utf-8", "replace").decode()
         if _WORD.search(text):
-            if not isinstance(self._turns.floor, CallerHas):
+            if all(s.is_noise for s in self._turns.segments) or not isinstance(self._turns.floor, CallerHas):
                 self._timeline = Timeline()
             self._handle(ev.Typed(peer, text))
 

@@ -268,6 +268,23 @@ def test_when_one_of_two_leaves_mid_sentence_the_other_is_answered(room: Room) -
     assert room.at(1100)[-1] == Speak("r3")
 
 
+def test_what_was_written_outlives_the_microphone(room: Room) -> None:
+    room.at(0, Onset("ann", 0))
+    room.at(100, Typed("ann", "what time is it"))
+    assert room.at(200, CallerLeft("ann", alone=False, is_here=True)) == [
+        Forget("ann", "s1", "left"),
+        Think("r3", 1, (("ann", "what time is it"),)),
+        Accept("ann", "s2", "what time is it"),
+        Speak("r3"),
+    ]
+
+
+def test_what_was_written_goes_with_the_writer(room: Room) -> None:
+    room.at(0, Onset("bob", 0))
+    room.at(100, Typed("ann", "what time is it"))
+    assert room.at(200, CallerLeft("ann", alone=False)) == [Forget("ann", "s2", "left")]
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [("Hello, world!", "hello world", True), ("It's four.", "its four", False), ("", " … ", True)],
