@@ -114,6 +114,19 @@ async def test_typed_text_is_answered_and_silence_is_not(engines: Engines) -> No
         assert one.finals("caller") == [], "the room saw what was typed already"
 
 
+async def test_what_is_typed_in_a_noise_has_not_waited_since_the_noise(engines: Engines) -> None:
+    nobody = Understands("")
+    async with call(engines, stt=nobody, llm=Echo("Seven.")) as one:
+        voice = await engines.voice()
+        # With a short silence in it, which might have been the end of a sentence.
+        one.line.say(np.tile(await said(voice, "la la la la la la la la la la"), 3))
+        while not nobody.asked:
+            await asyncio.sleep(0.02)
+        one.conversation.typed("ann", "What time is it?")
+        await one.answered()
+        assert [r for r in one.reports if isinstance(r, Latency)] == []
+
+
 async def test_the_greeting(engines: Engines) -> None:
     async with call(engines) as one:
         one.conversation.greet()
