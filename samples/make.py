@@ -1,6 +1,6 @@
 """Makes the samples that are not recordings as they came: `python samples/make.py [--noise FOLDER]`.
 
-- weather-with-pause.wav: what-is-the-weather-in-berlin.wav with 450 ms of near-silence after "weather".
+- weather-with-pause.wav: what-is-the-weather-in-berlin.wav with 450 ms of near-silence after "the".
 - fellow-americans.wav: the first 2.9 seconds of jfk.wav.
 - silence.wav: four seconds of a quiet room: noise at -70 dBFS.
 - noise.wav: a running engine at -38 dBFS, a dog, a car horn and a ringing telephone on top.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
 RATE_HZ = 16_000
-WEATHER_ENDS_MS = 680
+THE_ENDS_MS = 425
 PAUSE_MS = 450
 FADE_MS = 10
 
@@ -48,7 +48,7 @@ def at_level(samples: NDArray[np.float64], dbfs: float) -> NDArray[np.float64]:
 
 def pause_inside() -> NDArray[np.float64]:
     speech = read(HERE / "what-is-the-weather-in-berlin.wav").copy()
-    cut, fade = WEATHER_ENDS_MS * RATE_HZ // 1000, FADE_MS * RATE_HZ // 1000
+    cut, fade = THE_ENDS_MS * RATE_HZ // 1000, FADE_MS * RATE_HZ // 1000
     before, after = speech[:cut], speech[cut:]
     before[-fade:] *= np.linspace(1, 0, fade)
     after[:fade] *= np.linspace(0, 1, fade)
