@@ -125,6 +125,8 @@ async def test_what_is_typed_in_a_noise_has_not_waited_since_the_noise(engines: 
         one.conversation.typed("ann", "What time is it?")
         await one.answered()
         assert [r for r in one.reports if isinstance(r, Latency)] == []
+        # Nor is a caption taken back that nobody saw.
+        assert [r for r in one.reports if isinstance(r, Caption) and r.speaker == "caller"] == []
 
 
 async def test_the_greeting(engines: Engines) -> None:
