@@ -121,7 +121,7 @@ def hear(
 
 
 def _encode(model: WhisperModel, features: Any, seconds: float) -> Any:
-    return model.encode(pad_or_trim(features, int(seconds * FRAMES_PER_S)))
+    return model.encode(pad_or_trim(features, round(seconds * FRAMES_PER_S)))
 
 
 def _detect(model: WhisperModel, encoded: Any) -> str:
@@ -135,8 +135,8 @@ def _detect(model: WhisperModel, encoded: Any) -> str:
 def _decode(
     model: WhisperModel, encoded: Any, tokenizer: Tokenizer, max_tokens: int, beam_size: int
 ) -> _Decoded:
-    # With timestamps, as Whisper was trained most and as faster-whisper decodes: two more tokens, and of 1086
-    # words 95 are wrong; without them 106.
+    # With timestamps, as faster-whisper decodes: two more tokens, and of 1086 words the small model of
+    # `benchmarks/recognition.py` mistakes 95; without them 106.
     prompt = model.get_prompt(tokenizer, [])
     # No second tries at higher temperatures: they cost up to five times the time and invent more.
     result = model.model.generate(
